@@ -1,0 +1,32 @@
+# Evenkeel. `make demo` runs the main job, `make test` passes the tests; both install what is missing or say what to install.
+#
+# RocksDB takes ~15 minutes to compile on two cores. It is built once, as a static library beside the target directory,
+# and handed to every profile.
+
+SHELL := /bin/bash
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/evenkeel
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
+export ROCKSDB_STATIC := 1
+
+.PHONY: demo build test check bench docs fuzz crash rocksdb tools clean
+
+demo: build
+	$(CARGO_TARGET_DIR)/release/evenkeel demo
+
+build: rocksdb
+	cargo build --release --locked -p evenkeel
+
+rocksdb: tools $(ROCKSDB_LIB_DIR)/librocksdb.a
+
+$(ROCKSDB_LIB_DIR)/librocksdb.a:
+	@echo "building RocksDB once (~15 minutes on two cores) ..."
+	env -u ROCKSDB_LIB_DIR -u ROCKSDB_STATIC CARGO_TARGET_DIR=$(CACHE)/rocksdb-build cargo build --locked -p librocksdb-sys
+	mkdir -p $(ROCKSDB_LIB_DIR)
+	cp "$$(ls -t $(CACHE)/rocksdb-build/debug/build/librocksdb-sys-*/out/librocksdb.a | head -1)" $@.part
+	mv $@.part $@
+	rm -rf $(CACHE)/rocksdb-build
+
+tools:
+	@.ci/tools

@@ -1,0 +1,55 @@
+use crate::{Instant, SYSTEM, Snapshot};
+
+computed_table! { SYSTEM, "shards",
+    /// One row a shard: how much it holds and how busy it is.
+    struct Row {
+        /// The shard's number.
+        shard_id: i64,
+        /// The node that hosts it.
+        node_id: i64,
+        /// `active`: it serves its slots.
+        state: String,
+        /// Slots it owns.
+        slots: i64,
+        /// Live rows of all tables, counted exactly.
+        row_count: i64,
+        /// Bytes on disk and in write buffers, replaced versions included.
+        storage_bytes: i64,
+        /// Bytes of replaced versions among them, kept for open snapshots and AS OF.
+        history_bytes: i64,
+        /// Bytes of its write buffers in memory.
+        memory_usage: i64,
+        /// Rows read and written a second, over the last second.
+        qps: f64,
+        /// Rows read a second, over the last second.
+        read_qps: f64,
+        /// Rows written a second, over the last second.
+        write_qps: f64,
+        /// Cores busy in this shard, over the last second.
+        cpu_usage: f64,
+        /// The version of the slot map.
+        epoch: i64,
+        /// When the shard was made.
+        created_at: Instant,
+    }
+}
+
+fn rows(snapshot: &Snapshot) -> Vec<Row> {
+    let row = |shard: &crate::snapshot::Shard| Row {
+        shard_id: i64::from(shard.id.0),
+        node_id: 1,
+        state: "active".to_string(),
+        slots: shard.slots as i64,
+        row_count: shard.rows,
+        storage_bytes: shard.storage_bytes as i64,
+        history_bytes: shard.history_bytes as i64,
+        memory_usage: shard.memory_bytes as i64,
+        qps: shard.read_rows_per_second + shard.written_rows_per_second,
+        read_qps: shard.read_rows_per_second,
+        write_qps: shard.written_rows_per_second,
+        cpu_usage: shard.cpu_cores,
+        epoch: shard.epoch.0 as i64,
+        created_at: Instant::from_millis(shard.created_at_ms),
+    };
+    snapshot.shards.iter().map(row).collect()
+}

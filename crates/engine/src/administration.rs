@@ -1,0 +1,474 @@
+//! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
+
+use crate::database::Database;
+use crate::output::{Event, Output};
+use crate::planning::{Names, Planning, byte_span};
+use crate::session::{SessionInner, SessionState};
+use crate::statement::{Outcome, stream};
+use crate::types::{fold, table_name};
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::displayable;
+use evenkeel_catalog::snapshot as state;
+use evenkeel_catalog::Snapshot;
+use evenkeel_model::{Error, Result, SETTINGS, Setting, SettingScope, SqlState, Token};
+use evenkeel_pql::StatementKind;
+use evenkeel_pql::ast::{Assignment, Show, Statement};
+use evenkeel_storage::codec::{Cells, KeyBuilder, Value};
+use futures::StreamExt;
+use sqlparser::ast::{self, Spanned};
+use std::sync::Arc;
+
+impl Database {
+    /// Everything the SYSTEM tables are computed from, now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            shards: self.shard_states(),
+            slots: self.slot_states(),
+            settings: self.setting_states(),
+            tables: self.table_states(),
+            views: self.schemas().views.values().cloned().collect(),
+            sessions: self.session_states(),
+            queries: self.query_states(),
+            slow_queries: self.registry.slow_queries(),
+            transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
+            events: self.registry.events(),
+        }
+    }
+
+    fn shard_states(&self) -> Vec<state::Shard> {
+        let created_at_ms = self.meta.get::<i64>("created_at").ok().flatten().unwrap_or(0);
+        self.shards
+            .values()
+            .map(|shard| {
+                let rates = self.registry.rates(shard.id());
+                let (storage_bytes, history_bytes) = shard.storage_bytes();
+                state::Shard {
+                    id: shard.id(),
+                    slots: self.slots.count(shard.id()),
+                    rows: shard.slot_counts().values().map(|count| count.rows).sum(),
+                    storage_bytes,
+                    history_bytes,
+                    memory_bytes: shard.memory_bytes(),
+                    read_rows_per_second: rates.reads,
+                    written_rows_per_second: rates.writes,
+                    cpu_cores: rates.cores,
+                    epoch: self.slots.epoch(),
+                    created_at_ms,
+                }
+            })
+            .collect()
+    }
+
+    fn slot_states(&self) -> Vec<state::SlotState> {
+        let counts: std::collections::BTreeMap<_, _> =
+            self.shards.values().flat_map(|shard| shard.slot_counts()).collect();
+        let slot = |(slot, shard): (evenkeel_model::Slot, evenkeel_model::ShardId)| {
+            let count = counts.get(&slot).copied().unwrap_or_default();
+            let (reads, writes) = self.shards.get(&shard).map_or((0, 0), |shard| shard.activity().of(slot));
+            state::SlotState { slot, shard, rows: count.rows, bytes: count.bytes, reads, writes }
+        };
+        self.slots.iter().map(slot).collect()
+    }
+
+    fn setting_states(&self) -> Vec<state::SettingState> {
+        let stored = self.settings.read();
+        let effective = self.settings();
+        let state = |setting: &'static Setting| {
+            let (value, origin) = match (setting.name, stored.get(setting.name)) {
+                ("shards", _) => (self.shards.len().to_string(), "creation"),
+                ("slot_bits", _) => (self.slots.bits().get().to_string(), "creation"),
+                (_, Some(stored)) => (stored.value.clone(), "ALTER SYSTEM"),
+                (_, None) => (effective.effective(setting).to_string(), "default"),
+            };
+            let changed_at_ms = stored.get(setting.name).map(|stored| stored.changed_at);
+            state::SettingState { setting, value, origin, changed_at_ms }
+        };
+        SETTINGS.iter().map(state).collect()
+    }
+
+    fn table_states(&self) -> Vec<state::TableState> {
+        let count = |table: &Arc<crate::table::TableHandle>| {
+            let counts = self.shards.values().map(|shard| shard.table_count(table.schema.id).0);
+            let (rows, bytes) = counts.fold((0, 0), |sum, count| (sum.0 + count.rows, sum.1 + count.bytes));
+            state::TableState { table: table.schema.clone(), rows, bytes }
+        };
+        self.schemas().tables.values().map(count).collect()
+    }
+
+    fn session_states(&self) -> Vec<state::Session> {
+        let sessions = self.registry.sessions.lock();
+        let state = |(id, session): (&u64, &crate::registry::SessionState)| state::Session {
+            id: *id,
+            application: session.application.clone(),
+            state: match (session.running, &session.transaction) {
+                (1.., _) => "active",
+                (0, Some(_)) => "idle in transaction",
+                (0, None) => "idle",
+            },
+            statements: session.statements,
+            started_at_ms: session.started_at_ms,
+        };
+        sessions.iter().map(state).collect()
+    }
+
+    fn query_states(&self) -> Vec<state::Query> {
+        let queries = self.registry.queries.lock();
+        let state = |(id, query): (&u64, &crate::registry::RunningQuery)| state::Query {
+            id: *id,
+            session: query.session,
+            statement: query.statement.clone(),
+            started_at_ms: query.started_at_ms,
+            elapsed_ms: query.started.elapsed().as_secs_f64() * 1e3,
+        };
+        queries.iter().map(state).collect()
+    }
+}
+
+/// The text of a setting's value: a literal, or a bare word.
+pub(crate) fn value_text(value: &ast::Expr, text: &str) -> Result<String> {
+    match value {
+        ast::Expr::Identifier(word) => Ok(word.value.clone()),
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(number, _) => Ok(number.clone()),
+            ast::Value::Boolean(on) => Ok(on.to_string()),
+            other => other.clone().into_string().ok_or_else(|| not_a_value(&value.to_string())),
+        },
+        ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => Ok(format!("-{}", value_text(expr, text)?)),
+        other => {
+            let error = not_a_value(&other.to_string());
+            Err(byte_span(other.span(), text).map_or(error.clone(), |span| error.at(span)))
+        }
+    }
+}
+
+fn not_a_value(text: &str) -> Error {
+    Error::new(SqlState::InvalidParameterValue, format!("{text} is not a value for a setting"))
+        .with_hint("a number, on or off, or text in single quotes")
+}
+
+impl SessionInner {
+    /// Every value is checked before any is set.
+    pub(crate) fn alter_system_set(&self, assignments: &[Assignment], text: &str) -> Result<Outcome> {
+        let mut changes = Vec::with_capacity(assignments.len());
+        for assignment in assignments {
+            let checked = system_setting(&fold(&assignment.name)).map_err(|error| at(error, assignment.name.span, text));
+            let setting = checked?;
+            let value = value_text(&assignment.value, text)?;
+            let value = setting.check(&value).map_err(|error| at(error, assignment.value.span(), text))?;
+            changes.push((setting, Some(value)));
+        }
+        self.database.store_settings(&changes)?;
+        Ok(Outcome::new("ALTER SYSTEM"))
+    }
+
+    pub(crate) fn alter_system_reset(&self, name: Option<&ast::Ident>) -> Result<Outcome> {
+        let changes = match name {
+            Some(name) => vec![(system_setting(&fold(name))?, None)],
+            None => {
+                let set: Vec<&str> = self.database.settings.read().keys().copied().collect();
+                set.into_iter().map(|name| Ok((Setting::find(name)?, None))).collect::<Result<_>>()?
+            }
+        };
+        self.database.store_settings(&changes)?;
+        Ok(Outcome::new("ALTER SYSTEM"))
+    }
+
+    pub(crate) fn kill_query(&self, id: u64) -> Result<Outcome> {
+        let queries = self.database.registry.queries.lock();
+        let query = queries.get(&id).ok_or_else(|| {
+            Error::new(SqlState::UndefinedObject, format!("there is no running query {id}"))
+                .with_hint("QUERY SYSTEM.ACTIVE_QUERIES lists them")
+        })?;
+        query.cancel.ask();
+        Ok(Outcome::new("KILL QUERY"))
+    }
+
+    pub(crate) async fn show(
+        &self,
+        state: &SessionState,
+        show: Show,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let query = match show {
+            Show::Tables => "SELECT table_name, table_type AS type FROM information_schema.tables \
+                             WHERE table_schema = 'public' ORDER BY table_name"
+                .to_string(),
+            Show::Columns(name) => return self.describe(state, &name, text, output).await,
+            Show::Shards => "SELECT shard_id, state, slots, row_count, storage_bytes, qps \
+                             FROM system.shards ORDER BY shard_id"
+                .to_string(),
+            Show::Settings => {
+                "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string()
+            }
+            Show::Jobs | Show::Nodes | Show::Balancer => {
+                return Err(Error::unsupported("there are no jobs, nodes or balancer in this version")
+                    .with_hint("SHOW SHARDS shows where rows are"));
+            }
+            Show::Variable(name) if fold(&name) == "all" => {
+                "SELECT name, value, description FROM system.settings ORDER BY name".to_string()
+            }
+            Show::Variable(name) => return self.show_variable(state, &name, text, output).await,
+        };
+        let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(&query)?.kind else {
+            return Err(Error::internal("SHOW is no query"));
+        };
+        let ast::Statement::Query(parsed) = *statement else { return Err(Error::internal("SHOW is no query")) };
+        let (planning, plan) = self.plan(state, *parsed, &query).await?;
+        Ok(Outcome::rows("SHOW", stream(&planning, plan, &query, output).await?))
+    }
+
+    async fn show_variable(
+        &self,
+        state: &SessionState,
+        name: &ast::Ident,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let folded = fold(name);
+        let value = if folded == "server_version" {
+            env!("CARGO_PKG_VERSION").to_string()
+        } else {
+            let setting = Setting::find(&folded).map_err(|error| at(error, name.span, text))?;
+            let own = state.settings.get(setting.name).map(str::to_string);
+            let states = self.database.setting_states();
+            let system = states.into_iter().find(|state| state.setting.name == setting.name);
+            own.or(system.map(|state| state.value)).unwrap_or_default()
+        };
+        send_rows(output, &[(folded.as_str(), Column::Text(vec![Some(value)]))]).await?;
+        Ok(Outcome::rows("SHOW", 1))
+    }
+
+    pub(crate) async fn describe(
+        &self,
+        state: &SessionState,
+        name: &ast::ObjectName,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let schemas = self.database.schemas();
+        let public = table_name(name).ok();
+        let table = public.as_ref().and_then(|name| schemas.tables.get(name));
+        let mut columns: [Vec<Option<String>>; 5] = Default::default();
+        if let Some(handle) = table {
+            let table = &handle.schema;
+            for column in table.visible() {
+                let mark = |ids: &[u32]| {
+                    (!table.has_hidden_key())
+                        .then(|| ids.iter().position(|id| *id == column.id))
+                        .flatten()
+                        .map(|at| at + 1)
+                };
+                let keys = [("primary", mark(&table.primary_key)), ("shard", mark(&table.shard_key))];
+                let keys: Vec<String> =
+                    keys.iter().filter_map(|(kind, at)| at.map(|at| format!("{kind} {at}"))).collect();
+                columns[0].push(Some(column.name.clone()));
+                columns[1].push(Some(column.column_type.to_string()));
+                columns[2].push(Some(if column.nullable { "yes" } else { "no" }.to_string()));
+                columns[3].push(column.default.clone());
+                columns[4].push((!keys.is_empty()).then(|| keys.join(", ")));
+            }
+        } else {
+            // Views and computed tables have the columns of their query.
+            let target = crate::dml::table_with_joins(name.clone(), None);
+            let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+            let query = crate::dml::select(vec![wildcard], vec![target], None)?;
+            let (_, plan) = self.plan(state, query, text).await?;
+            for field in plan.schema().fields() {
+                columns[0].push(Some(field.name().clone()));
+                columns[1].push(Some(type_name(field.data_type())));
+                columns[2].push(Some(if field.is_nullable() { "yes" } else { "no" }.to_string()));
+                columns[3].push(None);
+                columns[4].push(None);
+            }
+        }
+        let rows = columns[0].len() as u64;
+        let names = ["column", "type", "nullable", "default", "key"];
+        let columns: Vec<_> = names.into_iter().zip(columns.map(Column::Text)).collect();
+        send_rows(output, &columns).await?;
+        Ok(Outcome::rows("DESCRIBE", rows))
+    }
+
+    pub(crate) async fn locate(
+        &self,
+        state: &SessionState,
+        name: &ast::ObjectName,
+        key: Vec<ast::Expr>,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let shown = table_name(name)?;
+        let schemas = self.database.schemas();
+        let Some(table) = schemas.tables.get(&shown) else {
+            let error = crate::error::undefined_table(&shown, schemas.tables.keys().map(String::as_str));
+            return Err(at(error, name.span(), text));
+        };
+        if table.schema.has_hidden_key() {
+            return Err(Error::new(SqlState::WrongObjectType, format!("\"{shown}\" has no primary key to locate by"))
+                .with_hint("ALTER TABLE … ADD PRIMARY KEY (…) gives it one"));
+        }
+        // The whole primary key, or the shard key alone.
+        let columns = match key.len() {
+            n if n == table.key.len() => &table.key,
+            n if n == table.shard_key.len() => &table.shard_key,
+            n => {
+                return Err(Error::new(SqlState::SyntaxError, format!("LOCATE gives {n} values for the key")).with_hint(
+                    format!("the primary key is ({})", table.schema.names(&table.schema.primary_key).join(", ")),
+                ));
+            }
+        };
+        let planner = self.planning(Names::new(self.view(state)), text);
+        let mut shard_key = KeyBuilder::new();
+        for position in &table.shard_key {
+            let Some(value) = columns.iter().position(|at| at == position).and_then(|index| key.get(index)) else {
+                continue;
+            };
+            let column = &table.column(*position).column_type;
+            let array = crate::evaluate::constant(&planner.state, value.clone(), column, text)?
+                .to_array()
+                .map_err(|error| crate::error::query_error(error, text))?;
+            match Cells::new(column, &array)?.value(0)? {
+                Value::Null => {
+                    let error = Error::new(SqlState::NotNullViolation, "a key is never NULL");
+                    return Err(at(error, value.span(), text));
+                }
+                value => shard_key.push(column, &value),
+            }
+        }
+        let token = Token::of(shard_key.bytes());
+        let slot = token.slot(self.database.slots.bits());
+        let shard = self.database.slots.owner(slot);
+        let columns = [
+            ("token", Column::Text(vec![Some(format!("{:016x}", token.0))])),
+            ("slot", Column::Number(vec![i64::from(slot.0)])),
+            ("shard_id", Column::Number(vec![i64::from(shard.0)])),
+            ("node_id", Column::Number(vec![1])),
+        ];
+        send_rows(output, &columns).await?;
+        Ok(Outcome::rows("LOCATE", 1))
+    }
+
+    pub(crate) async fn explain(
+        &self,
+        state: &mut SessionState,
+        analyze: bool,
+        verbose: bool,
+        statement: Statement,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let query = match statement.kind {
+            StatementKind::Sql(inner) => match *inner {
+                ast::Statement::Query(query) => *query,
+                ast::Statement::Insert(ast::Insert { source: Some(source), .. }) if !analyze => *source,
+                ast::Statement::Update(update) if !analyze => reading(vec![update.table], update.selection)?,
+                ast::Statement::Delete(delete) if !analyze => {
+                    let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = delete.from;
+                    reading(from, delete.selection)?
+                }
+                _ => return Err(not_explained(analyze)),
+            },
+            StatementKind::Shard(_) => {
+                return Err(Error::unsupported("shard statements are not carried out in this version, nor explained"));
+            }
+            _ => return Err(not_explained(analyze)),
+        };
+        let (planning, plan) = self.plan(state, query, text).await?;
+        let lines = if analyze {
+            analyzed(&planning, plan, verbose, text).await?
+        } else {
+            displayable(plan.as_ref()).indent(verbose).to_string()
+        };
+        let lines: Vec<_> = lines.lines().map(|line| Some(line.to_string())).collect();
+        let rows = lines.len() as u64;
+        send_rows(output, &[("plan", Column::Text(lines))]).await?;
+        Ok(Outcome::rows("EXPLAIN", rows))
+    }
+}
+
+/// The query that finds the rows of an UPDATE or DELETE.
+fn reading(from: Vec<ast::TableWithJoins>, selection: Option<ast::Expr>) -> Result<ast::Query> {
+    let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+    crate::dml::select(vec![wildcard], from, selection)
+}
+
+async fn analyzed(
+    planning: &Planning<'_>,
+    plan: Arc<dyn ExecutionPlan>,
+    verbose: bool,
+    text: &str,
+) -> Result<String> {
+    let started = std::time::Instant::now();
+    let mut batches = planning.execute(Arc::clone(&plan))?;
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        rows += batch.map_err(|error| crate::error::query_error(error, text))?.num_rows();
+    }
+    let elapsed = started.elapsed().as_secs_f64() * 1e3;
+    let shown = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref());
+    Ok(format!("{}\n{rows} rows in {elapsed:.3} ms", shown.indent(verbose).to_string().trim_end()))
+}
+
+fn not_explained(analyze: bool) -> Error {
+    Error::unsupported(if analyze { "EXPLAIN ANALYZE takes a query" } else { "EXPLAIN takes a query, INSERT, UPDATE or DELETE" })
+}
+
+fn system_setting(name: &str) -> Result<&'static Setting> {
+    let setting = Setting::find(name)?;
+    if setting.scope == SettingScope::Creation {
+        return Err(Error::new(
+            SqlState::InvalidParameterValue,
+            format!("{} is fixed when the database is made", setting.name),
+        )
+        .with_hint("evenkeel shell --data NEW --shards N makes a database with N shards"));
+    }
+    Ok(setting)
+}
+
+fn at(error: Error, span: sqlparser::tokenizer::Span, text: &str) -> Error {
+    byte_span(span, text).map_or(error.clone(), |span| error.at(span))
+}
+
+fn type_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_string(),
+        DataType::Int16 => "smallint".to_string(),
+        DataType::Int32 => "integer".to_string(),
+        DataType::Int64 => "bigint".to_string(),
+        DataType::Float32 => "real".to_string(),
+        DataType::Float64 => "double precision".to_string(),
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_string(),
+        DataType::Date32 => "date".to_string(),
+        DataType::Timestamp(_, None) => "timestamp".to_string(),
+        DataType::Timestamp(_, Some(_)) => "timestamptz".to_string(),
+        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// A column of a small answer.
+pub(crate) enum Column {
+    Text(Vec<Option<String>>),
+    Number(Vec<i64>),
+}
+
+/// Answers with a few rows.
+pub(crate) async fn send_rows(output: &Output, columns: &[(&str, Column)]) -> Result<()> {
+    let field = |(name, column): &(&str, Column)| match column {
+        Column::Text(_) => Field::new(*name, DataType::Utf8, true),
+        Column::Number(_) => Field::new(*name, DataType::Int64, false),
+    };
+    let array = |(_, column): &(&str, Column)| -> ArrayRef {
+        match column {
+            Column::Text(values) => Arc::new(StringArray::from(values.clone())),
+            Column::Number(values) => Arc::new(Int64Array::from(values.clone())),
+        }
+    };
+    let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
+    let batch = RecordBatch::try_new(Arc::clone(&schema), columns.iter().map(array).collect());
+    output.send(Event::Schema(schema)).await?;
+    output.send(Event::Batch(batch.map_err(crate::error::arrow_error)?)).await
+}

@@ -1,0 +1,232 @@
+//! COPY between tables, queries and files.
+//!
+//! Outside a transaction block the rows go through sorted files (see [`crate::load`]): all of them or none, however many.
+//! Inside one they are part of the transaction, in its buffer. A file is read and parsed on a thread of its own, so that
+//! parsing and encoding overlap.
+
+use crate::dml::{Changes, Conflict, Defaults};
+use crate::error::query_error;
+use crate::evaluate::Checks;
+use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, Target};
+use crate::load::BulkLoad;
+use crate::output::{Output, Progress};
+use crate::planning::Names;
+use crate::session::{Cancel, SessionInner, SessionState};
+use crate::statement::{Outcome, blocking};
+use crate::table::TableHandle;
+use crate::types::fold;
+use arrow::record_batch::RecordBatch;
+use evenkeel_model::{Error, Result};
+use evenkeel_pql::ast::{Copy, CopyDirection, CopyEndpoint, CopySource};
+use futures::StreamExt;
+use sqlparser::ast;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// Batches that a file's thread may be ahead.
+const AHEAD: usize = 4;
+
+impl SessionInner {
+    pub(crate) async fn copy(
+        &self,
+        state: &mut SessionState,
+        copy: Copy,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let path = match &copy.endpoint {
+            CopyEndpoint::File(path) => PathBuf::from(path),
+            CopyEndpoint::Stdin | CopyEndpoint::Stdout => {
+                return Err(Error::unsupported("COPY FROM STDIN and TO STDOUT need a client that streams")
+                    .with_hint("COPY … FROM 'file', or \\format csv and \\o file for a query's rows"));
+            }
+        };
+        let options = CopyOptions::new(Some(&path), &copy.options)?;
+        let rows = match (copy.direction, copy.source) {
+            (CopyDirection::From, CopySource::Table { name, columns }) => {
+                self.copy_from(state, &name, &columns, &path, options, text, output).await?
+            }
+            (CopyDirection::From, CopySource::Query(_)) => {
+                return Err(Error::unsupported("COPY FROM takes a table"));
+            }
+            (CopyDirection::To, source) => self.copy_to(state, source, &path, &options, text, output).await?,
+        };
+        Ok(Outcome::rows("COPY", rows))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the statement")]
+    async fn copy_from(
+        &self,
+        state: &mut SessionState,
+        name: &ast::ObjectName,
+        columns: &[ast::Ident],
+        path: &Path,
+        options: CopyOptions,
+        text: &str,
+        output: &Output,
+    ) -> Result<u64> {
+        let (handle, guard) = self.writable(state, name, text).await?;
+        let positions: Vec<usize> = match columns {
+            [] => (0..handle.visible).collect(),
+            columns => columns.iter().map(|column| handle.position(&fold(column))).collect::<Result<_>>()?,
+        };
+        if state.transaction.is_some() {
+            return self.copy_into_block(state, &handle, &positions, path, options, text, output).await;
+        }
+        // From here on nobody else writes the table; its schema may have changed while we waited.
+        drop(guard);
+        let timeout = self.duration(state, "shard_lock_timeout");
+        let _alone = self.database.lock_exclusive(&handle.schema.name, timeout).await?;
+        let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
+        let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
+        let names = Names::new(self.view(state));
+        let view = names.view.clone();
+        let planning = self.planning(names, text);
+        let mut file = Incoming::open(path, options, &table, &positions, output)?;
+        let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
+        let defaults = Defaults::new(&table, &given, &planning.state)?;
+        let checks = Checks::compile(&planning.state, &table)?;
+        let mut load = BulkLoad::new(view, Arc::clone(&table), Arc::clone(&output.cancel))?;
+        while let Some(batch) = file.next().await? {
+            let first = load.rows();
+            let batch = defaults.complete(&table, &batch, &self.database).map_err(|error| file.about(first, error))?;
+            let place = |row: usize| Some(file.origin.place(first + row as u64));
+            checks.check(&table, &batch, &place)?;
+            load.add(&batch)?;
+        }
+        let origin = file.origin.clone();
+        output.cancel.check()?;
+        blocking(move || load.finish(&|ordinal| Some(origin.place(ordinal)))).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the statement")]
+    async fn copy_into_block(
+        &self,
+        state: &mut SessionState,
+        table: &Arc<TableHandle>,
+        positions: &[usize],
+        path: &Path,
+        options: CopyOptions,
+        text: &str,
+        output: &Output,
+    ) -> Result<u64> {
+        let names = Names::new(self.view(state));
+        let view = names.view.clone();
+        let planning = self.planning(names, text);
+        let limit = self.database.settings().size("max_transaction_size");
+        let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
+        let mut file = Incoming::open(path, options, table, positions, output)?;
+        let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
+        let defaults = Defaults::new(table, &given, &planning.state)?;
+        while let Some(batch) = file.next().await? {
+            let first = changes.rows;
+            let batch = defaults.complete(table, &batch, &self.database).map_err(|error| file.about(first, error))?;
+            let place = |row: usize| Some(file.origin.place(first + row as u64));
+            changes.insert(&batch, &Conflict::Fail, &place)?;
+        }
+        let rows = changes.rows;
+        self.take_over(state, changes, output).await?;
+        Ok(rows)
+    }
+
+    async fn copy_to(
+        &self,
+        state: &SessionState,
+        source: CopySource,
+        path: &Path,
+        options: &CopyOptions,
+        text: &str,
+        output: &Output,
+    ) -> Result<u64> {
+        let query = match source {
+            CopySource::Query(query) => *query,
+            CopySource::Table { name, columns } => {
+                let item = |column: ast::Ident| ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(column));
+                let items = match columns.is_empty() {
+                    true => vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())],
+                    false => columns.into_iter().map(item).collect(),
+                };
+                crate::dml::select(items, vec![crate::dml::table_with_joins(name, None)], None)?
+            }
+        };
+        let (planning, plan) = self.plan(state, query, text).await?;
+        let mut batches = planning.execute(Arc::clone(&plan))?;
+        let mut writer = FileWriter::create(path, options, plan.schema())?;
+        let mut rows = 0;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| query_error(error, text))?;
+            rows += batch.num_rows() as u64;
+            writer.write(&batch)?;
+            let label = format!("COPY TO {}", path.display());
+            output.progress(Progress { label, done: rows, total: None, in_bytes: false, rows });
+        }
+        output.cancel.check()?;
+        blocking(move || writer.finish()).await?;
+        Ok(rows)
+    }
+}
+
+/// A file on its way in, read on a thread of its own.
+struct Incoming {
+    batches: mpsc::Receiver<Result<RecordBatch>>,
+    origin: RowOrigin,
+    /// Which of the wanted columns the file has.
+    provided: Vec<usize>,
+}
+
+impl Incoming {
+    fn open(
+        path: &Path,
+        options: CopyOptions,
+        table: &TableHandle,
+        positions: &[usize],
+        output: &Output,
+    ) -> Result<Self> {
+        let target = |position: &usize| {
+            let column = table.column(*position);
+            Target { name: column.name.clone(), column_type: column.column_type.clone() }
+        };
+        let targets: Vec<Target> = positions.iter().map(target).collect();
+        let reader = FileReader::open(path, &options, &targets)?;
+        let (sender, batches) = mpsc::channel(AHEAD);
+        let (origin, provided) = (reader.origin(), reader.provided());
+        let label = format!("COPY {}", table.schema.name);
+        let output = output.clone();
+        tokio::task::spawn_blocking(move || read(reader, &sender, &label, &output));
+        Ok(Self { batches, origin, provided })
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.batches.recv().await.transpose()
+    }
+
+    /// Says from which row on an error may have come.
+    fn about(&self, first: u64, error: Error) -> Error {
+        let place = format!("in the rows from {}", self.origin.place(first));
+        let detail = error.detail.clone().map_or(place.clone(), |detail| format!("{place}: {detail}"));
+        error.with_detail(detail)
+    }
+}
+
+fn read(mut reader: FileReader, sender: &mpsc::Sender<Result<RecordBatch>>, label: &str, output: &Output) {
+    let cancel: &Cancel = &output.cancel;
+    let mut rows = 0;
+    loop {
+        let batch = match cancel.check().and_then(|()| reader.next()) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return,
+            Err(error) => {
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
+        rows += batch.num_rows() as u64;
+        let (done, total) = reader.progress();
+        let label = label.to_string();
+        output.progress(Progress { label, done, total: Some(total), in_bytes: true, rows });
+        if sender.blocking_send(Ok(batch)).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! A database directory: opening it, what a crash left half done, and what goes on in the background.
+//!
+//! ```text
+//! DIR/FORMAT      the directory's format version
+//! DIR/LOCK        held by the one process that has the directory open
+//! DIR/meta/       schemas, settings, slot map, marks (a small RocksDB)
+//! DIR/shards/N/   shard N (a RocksDB)
+//! DIR/tmp/        sorted runs and spilled queries; emptied at every start
+//! ```
+//!
+//! WHAT MAY NEVER HAPPEN: two processes write one directory; a transaction that a crash left half done stays half done.
+
+use crate::background::Background;
+use crate::meta::{Meta, MetaChange};
+use crate::oracle::{Oracle, now_ms};
+use crate::planning::Planner;
+use crate::registry::Registry;
+use crate::snapshots::Snapshots;
+use crate::table::TableHandle;
+use evenkeel_catalog as catalog;
+use evenkeel_model::{
+    Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp,
+};
+use evenkeel_storage::{ApplyError, Command, Durability, Shard, Store};
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The version of the directory's format. A directory of another version is refused.
+const FORMAT: &str = "evenkeel 1";
+/// Block cache and write buffers of all shards together.
+const CACHE_BYTES: usize = 256 << 20;
+
+/// How a database is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Shards of a new database; the setting `shards` where there is none. An existing database keeps its own.
+    pub shards: Option<u32>,
+}
+
+/// Schemas and views at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Schemas {
+    pub(crate) tables: BTreeMap<String, Arc<TableHandle>>,
+    pub(crate) views: BTreeMap<String, catalog::View>,
+}
+
+/// A system setting's value and when it was set.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredSetting {
+    pub(crate) value: String,
+    pub(crate) changed_at: i64,
+}
+
+/// A bulk load that some readers must not see yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) table: TableId,
+    pub(crate) load: Timestamp,
+    /// When it became visible; `None` while it runs.
+    pub(crate) commit: Option<Timestamp>,
+    /// Whether the counters have its rows.
+    pub(crate) counted: bool,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredLoad {
+    pub(crate) table: TableId,
+    pub(crate) commit: Timestamp,
+}
+
+/// An open database.
+pub struct Database {
+    pub(crate) directory: PathBuf,
+    pub(crate) meta: Arc<Meta>,
+    pub(crate) oracle: Oracle,
+    pub(crate) store: Store,
+    pub(crate) shards: BTreeMap<ShardId, Arc<Shard>>,
+    pub(crate) slots: Arc<SlotMap>,
+    pub(crate) schemas: RwLock<Arc<Schemas>>,
+    /// Held while a schema changes, so that changes follow one another.
+    pub(crate) schema_change: tokio::sync::Mutex<()>,
+    pub(crate) table_locks: Mutex<HashMap<String, Arc<tokio::sync::RwLock<()>>>>,
+    pub(crate) settings: RwLock<BTreeMap<&'static str, StoredSetting>>,
+    pub(crate) effective: RwLock<Arc<Settings>>,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) loads: RwLock<Vec<Load>>,
+    /// Tables that were dropped, with when: their rows go once no reader is older.
+    pub(crate) dropped: Mutex<Vec<(TableId, Timestamp)>>,
+    /// Committed transactions over several shards, by primary, whose records may go after the next sync.
+    pub(crate) resolved: Mutex<Vec<(ShardId, Timestamp)>>,
+    /// Whether a commit was acknowledged that is not on disk yet.
+    pub(crate) unsynced: AtomicBool,
+    pub(crate) registry: Registry,
+    pub(crate) planner: Planner,
+    background: Mutex<Option<Background>>,
+    _lock: File,
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl Database {
+    /// Opens a directory, making a new database where there is none, and finishes what a crash left half done.
+    ///
+    /// # Errors
+    /// 57P03 when another process has the directory or it is none of ours; XX001 for damaged files; 58030 for a disk
+    /// that fails or may not be written.
+    pub fn open(directory: &Path, options: &OpenOptions) -> Result<Arc<Self>> {
+        let lock = claim(directory)?;
+        let created = check_format(directory)?;
+        let meta = Arc::new(Meta::open(&directory.join("meta"))?);
+        let slots = Arc::new(slot_map(&meta, options)?);
+        let store = Store::new(CACHE_BYTES)?;
+        let mut shards = BTreeMap::new();
+        for id in slots.shards() {
+            let path = directory.join("shards").join(id.to_string());
+            if !created && !path.join("CURRENT").exists() {
+                return Err(Error::new(SqlState::DataCorrupted, format!("the files of shard {id} are missing"))
+                    .with_detail(format!("{} is not there or not complete", path.display()))
+                    .with_hint("restore the directory from a backup; nothing was changed"));
+            }
+            shards.insert(id, Arc::new(Shard::open(id, &path, slots.bits(), &store)?));
+        }
+        // The format is written last: a directory without it is new, whatever a crash left in it.
+        if created {
+            write_format(directory)?;
+        }
+        let spill = fresh_directory(&directory.join("tmp"))?;
+        let schemas = load_schemas(&meta)?;
+        let settings = load_settings(&meta)?;
+        let effective = Arc::new(effective_settings(&settings));
+        let planner = Planner::new(&spill, effective.size("memory_limit") as usize)?;
+        let database = Arc::new(Self {
+            directory: directory.to_path_buf(),
+            oracle: Oracle::open(Arc::clone(&meta))?,
+            store,
+            shards,
+            slots,
+            schemas: RwLock::new(Arc::new(schemas)),
+            schema_change: tokio::sync::Mutex::default(),
+            table_locks: Mutex::default(),
+            settings: RwLock::new(settings),
+            effective: RwLock::new(effective),
+            snapshots: Snapshots::default(),
+            loads: RwLock::default(),
+            dropped: Mutex::default(),
+            resolved: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+            registry: Registry::open(Arc::clone(&meta))?,
+            planner,
+            background: Mutex::default(),
+            meta,
+            _lock: lock,
+        });
+        if created {
+            let shards = database.shards.len();
+            let slots = database.slots.bits().slots();
+            database.event("database", "created", &format!("{shards} shards, {slots} slots"));
+        }
+        database.recover()?;
+        *database.background.lock() = Some(Background::start(Arc::downgrade(&database)));
+        Ok(database)
+    }
+
+    /// The directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// Finishes or takes back what the last process left half done.
+    fn recover(&self) -> Result<()> {
+        self.recover_loads()?;
+        self.recover_transactions()?;
+        let dropped = self.meta.list::<Timestamp>("dropped/")?;
+        let parse = |(id, at): (String, Timestamp)| id.parse().ok().map(|id| (TableId(id), at));
+        *self.dropped.lock() = dropped.into_iter().filter_map(parse).collect();
+        self.purge_dropped()
+    }
+
+    fn recover_loads(&self) -> Result<()> {
+        let committed: HashMap<Timestamp, StoredLoad> = self
+            .meta
+            .list::<StoredLoad>("load/")?
+            .into_iter()
+            .filter_map(|(load, stored)| load.parse().ok().map(|load| (Timestamp(load), stored)))
+            .collect();
+        for shard in self.shards.values() {
+            for load in shard.loads()? {
+                let (command, did) = if committed.contains_key(&load) {
+                    (Command::FinishLoad { load }, "finished")
+                } else {
+                    (Command::AbortLoad { load }, "took back")
+                };
+                shard.apply(&command, Durability::Synced).map_err(apply_error)?;
+                self.event("recovery", &format!("shard {}", shard.id()), &format!("{did} bulk load {load}"));
+            }
+        }
+        let loads = committed.iter();
+        *self.loads.write() = loads
+            .map(|(load, stored)| Load { table: stored.table, load: *load, commit: Some(stored.commit), counted: true })
+            .collect();
+        Ok(())
+    }
+
+    fn recover_transactions(&self) -> Result<()> {
+        let mut records = BTreeMap::new();
+        for shard in self.shards.values() {
+            for (start, commit) in shard.transaction_records()? {
+                records.insert((shard.id(), start), commit);
+            }
+        }
+        for shard in self.shards.values() {
+            let mut transactions: BTreeMap<(Timestamp, ShardId), Vec<Vec<u8>>> = BTreeMap::new();
+            for intent in shard.intents()? {
+                transactions.entry((intent.start, intent.primary)).or_default().push(intent.key);
+            }
+            for ((start, primary), keys) in transactions {
+                let rows = keys.len();
+                let (command, did) = match records.get(&(primary, start)) {
+                    Some(commit) => (Command::Commit { start, commit: *commit, keys, record: false }, "committed"),
+                    None => (Command::Rollback { start, keys }, "rolled back"),
+                };
+                shard.apply(&command, Durability::Synced).map_err(apply_error)?;
+                let message = format!("{did} {rows} rows of a transaction that was half done");
+                self.event("recovery", &format!("shard {}", shard.id()), &message);
+            }
+        }
+        for ((shard, start), _) in records {
+            let command = Command::Forget { transactions: vec![start] };
+            self.shard(shard)?.apply(&command, Durability::Buffered).map_err(apply_error)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the rows of dropped tables that no reader can ask for.
+    pub(crate) fn purge_dropped(&self) -> Result<()> {
+        let oldest = self.snapshots.oldest().unwrap_or(Timestamp::MAX);
+        let ready: Vec<_> = self.dropped.lock().iter().filter(|(_, at)| *at < oldest).copied().collect();
+        for (table, at) in ready {
+            for shard in self.shards.values() {
+                shard.apply(&Command::DropTable { table }, Durability::Synced).map_err(apply_error)?;
+            }
+            let mut change = MetaChange::default();
+            change.delete(&format!("dropped/{table}"));
+            self.meta.commit(change)?;
+            self.dropped.lock().retain(|entry| *entry != (table, at));
+        }
+        Ok(())
+    }
+
+    /// Acknowledged commits that are only in the operating system's hands go to disk, and transaction records whose
+    /// second phase is on disk go away.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let resolved = std::mem::take(&mut *self.resolved.lock());
+        if !self.unsynced.swap(false, Ordering::SeqCst) && resolved.is_empty() {
+            return Ok(());
+        }
+        for shard in self.shards.values() {
+            shard.sync()?;
+        }
+        let mut records: BTreeMap<ShardId, Vec<Timestamp>> = BTreeMap::new();
+        for (primary, start) in resolved {
+            records.entry(primary).or_default().push(start);
+        }
+        for (primary, transactions) in records {
+            self.shard(primary)?.apply(&Command::Forget { transactions }, Durability::Buffered).map_err(apply_error)?;
+        }
+        Ok(())
+    }
+
+    /// Moves the point below which versions may be collected, and forgets loads that every reader sees.
+    pub(crate) fn raise_safe_point(&self) -> Result<()> {
+        let retention = self.settings().duration_ms("gc_retention") as i64;
+        let mut safe = Timestamp::from_millis(now_ms() - retention);
+        if let Some(oldest) = self.snapshots.oldest() {
+            safe = safe.min(oldest);
+        }
+        // Later readers start at or above the safe point, also in a database that was idle for long.
+        self.oracle.observe(safe)?;
+        self.store.raise_safe_point(safe);
+        let old: Vec<_> = self.loads.read().iter().filter(|l| l.commit.is_some_and(|at| at <= safe)).copied().collect();
+        if !old.is_empty() {
+            let mut change = MetaChange::default();
+            old.iter().for_each(|load| change.delete(&format!("load/{}", load.load.0)));
+            self.meta.commit(change)?;
+            self.loads.write().retain(|load| load.commit.is_none_or(|at| at > safe));
+        }
+        Ok(())
+    }
+
+    /// Rewrites all shards without the versions that no reader can ask for: VACUUM.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn collect_garbage(&self) -> Result<()> {
+        self.raise_safe_point()?;
+        self.purge_dropped()?;
+        self.shards.values().for_each(|shard| shard.compact());
+        Ok(())
+    }
+
+    pub(crate) fn shard(&self, id: ShardId) -> Result<&Arc<Shard>> {
+        self.shards.get(&id).ok_or_else(|| Error::internal(format!("shard {id} is not there")))
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.effective.read())
+    }
+
+    pub(crate) fn schemas(&self) -> Arc<Schemas> {
+        Arc::clone(&self.schemas.read())
+    }
+
+    pub(crate) fn event(&self, kind: &str, subject: &str, message: &str) {
+        self.registry.event(now_ms(), kind, subject, message);
+    }
+
+    /// The loads that a reader of `table` at `read` must not see.
+    pub(crate) fn hidden_loads(&self, table: TableId, read: Timestamp) -> Vec<Timestamp> {
+        let loads = self.loads.read();
+        let hidden = |load: &&Load| {
+            load.table == table && load.load <= read && load.commit.is_none_or(|commit| commit > read)
+        };
+        loads.iter().filter(hidden).map(|load| load.load).collect()
+    }
+
+    /// Sets or resets system settings that were checked, all or none.
+    pub(crate) fn store_settings(&self, changes: &[(&'static Setting, Option<String>)]) -> Result<()> {
+        let mut settings = self.settings.write();
+        let mut next = settings.clone();
+        let mut change = MetaChange::default();
+        for (setting, value) in changes {
+            let key = format!("setting/{}", setting.name);
+            match value {
+                Some(value) => {
+                    let stored = StoredSetting { value: value.clone(), changed_at: now_ms() };
+                    change.put(&key, &stored)?;
+                    next.insert(setting.name, stored);
+                }
+                None => {
+                    change.delete(&key);
+                    next.remove(setting.name);
+                }
+            }
+        }
+        self.meta.commit(change)?;
+        *settings = next;
+        let effective = effective_settings(&settings);
+        self.planner.set_memory_limit(effective.size("memory_limit") as usize);
+        *self.effective.write() = Arc::new(effective);
+        drop(settings);
+        for (setting, value) in changes {
+            let message = value.as_ref().map_or_else(|| "reset".to_string(), |value| format!("set to {value}"));
+            self.event("setting", setting.name, &message);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.background.lock().take();
+        // Nothing acknowledged depends on this: it only shortens the next start.
+        if self.sync().is_ok() {
+            let _ = fs::remove_dir_all(self.directory.join("tmp"));
+        }
+    }
+}
+
+/// A failed command in the user's words; conflicts are explained where the key is known.
+pub(crate) fn apply_error(error: ApplyError) -> Error {
+    match error {
+        ApplyError::Failed(error) => error,
+        ApplyError::Conflict { .. } => {
+            Error::new(SqlState::SerializationFailure, "another transaction changed the same row first")
+                .with_hint("retry the transaction")
+        }
+    }
+}
+
+/// An operating-system error in the user's words.
+pub(crate) fn io_error(what: &str, path: &Path, error: &std::io::Error) -> Error {
+    let state = match error.kind() {
+        std::io::ErrorKind::NotFound => SqlState::UndefinedFile,
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => SqlState::DiskFull,
+        _ => SqlState::IoError,
+    };
+    Error::new(state, format!("{what} {}: {error}", path.display()))
+}
+
+fn claim(directory: &Path) -> Result<File> {
+    fs::create_dir_all(directory).map_err(|error| io_error("cannot make the directory", directory, &error))?;
+    let path = directory.join("LOCK");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| io_error("cannot write to the directory: ", &path, &error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            SqlState::CannotConnectNow,
+            format!("the database {} is open in another process", directory.display()),
+        )
+        .with_hint("close that process, or use another directory with --data")),
+        Err(TryLockError::Error(error)) => Err(io_error("cannot lock", &path, &error)),
+    }
+}
+
+/// Whether the directory is new.
+fn check_format(directory: &Path) -> Result<bool> {
+    let path = directory.join("FORMAT");
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim() == FORMAT => Ok(false),
+        Ok(found) => Err(Error::new(
+            SqlState::CannotConnectNow,
+            format!("the database {} has the format \"{}\"", directory.display(), found.trim()),
+        )
+        .with_hint(format!("this version of evenkeel reads \"{FORMAT}\""))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let entries = fs::read_dir(directory).map_err(|error| io_error("cannot read", directory, &error))?;
+            let ours = ["LOCK", "meta", "shards", "tmp", "FORMAT.part"];
+            for entry in entries.flatten() {
+                if !ours.contains(&entry.file_name().to_string_lossy().as_ref()) {
+                    return Err(Error::new(
+                        SqlState::CannotConnectNow,
+                        format!("{} is not empty and no evenkeel database", directory.display()),
+                    )
+                    .with_detail(format!("it contains {}", entry.file_name().display()))
+                    .with_hint("choose an empty or a new directory"));
+                }
+            }
+            Ok(true)
+        }
+        Err(error) => Err(io_error("cannot read", &path, &error)),
+    }
+}
+
+fn write_format(directory: &Path) -> Result<()> {
+    use std::io::Write;
+    let (part, path) = (directory.join("FORMAT.part"), directory.join("FORMAT"));
+    let written = File::create(&part)
+        .and_then(|mut file| file.write_all(format!("{FORMAT}\n").as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&part, &path))
+        .and_then(|()| File::open(directory)?.sync_all());
+    written.map_err(|error| io_error("cannot write", &path, &error))
+}
+
+fn fresh_directory(path: &Path) -> Result<PathBuf> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("cannot empty", path, &error)),
+        _ => fs::create_dir_all(path)
+            .map(|()| path.to_path_buf())
+            .map_err(|error| io_error("cannot make", path, &error)),
+    }
+}
+
+fn slot_map(meta: &Meta, options: &OpenOptions) -> Result<SlotMap> {
+    if let Some(slots) = meta.get::<SlotMap>("slots")? {
+        return Ok(slots);
+    }
+    let defaults = Settings::default();
+    let wanted = options.shards.map_or_else(|| defaults.integer("shards").to_string(), |shards| shards.to_string());
+    let shards: u32 = Setting::find("shards")?.check(&wanted)?.parse().unwrap_or(1);
+    let ids: Vec<ShardId> = (1..=shards).map(ShardId).collect();
+    let slots = SlotMap::even(SlotBits::new(defaults.integer("slot_bits") as u32).unwrap_or(SlotBits::DEFAULT), &ids);
+    let mut change = MetaChange::default();
+    change.put("slots", &slots)?;
+    change.put("created_at", &now_ms())?;
+    meta.commit(change)?;
+    Ok(slots)
+}
+
+fn load_schemas(meta: &Meta) -> Result<Schemas> {
+    let tables = meta.list::<catalog::Table>("table/")?;
+    let views = meta.list::<catalog::View>("view/")?;
+    Ok(Schemas {
+        tables: tables.into_iter().map(|(name, table)| (name, Arc::new(TableHandle::new(table)))).collect(),
+        views: views.into_iter().collect(),
+    })
+}
+
+fn load_settings(meta: &Meta) -> Result<BTreeMap<&'static str, StoredSetting>> {
+    let stored = meta.list::<StoredSetting>("setting/")?;
+    // A setting that this version does not know any more is left alone.
+    let known = |(name, value): (String, StoredSetting)| Setting::find(&name).ok().map(|s| (s.name, value));
+    Ok(stored.into_iter().filter_map(known).collect())
+}
+
+fn effective_settings(stored: &BTreeMap<&'static str, StoredSetting>) -> Settings {
+    let mut settings = Settings::default();
+    for (name, value) in stored {
+        if let Ok(setting) = Setting::find(name) {
+            settings.set(setting, value.value.clone());
+        }
+    }
+    settings
+}

@@ -1,0 +1,994 @@
+//! CREATE, ALTER, DROP, TRUNCATE.
+//!
+//! A schema change holds its table alone (writers of open transactions are waited for), is one synced record in the
+//! database's facts, and rewrites no rows but for ADD PRIMARY KEY, which loads them into a new table under their new
+//! keys and then takes its place. Dropped rows go in the background, once no reader is older than the drop.
+
+use crate::database::{Database, Schemas};
+use crate::error::{query_error, undefined_table};
+use crate::evaluate::{constant, table_schema};
+use crate::meta::MetaChange;
+use crate::oracle::now_ms;
+use crate::output::Output;
+use crate::planning::{Names, byte_span, resolve};
+use crate::session::{SessionInner, SessionState};
+use crate::statement::Outcome;
+use crate::table::{TableHandle, value_constant};
+use crate::types::{column_type, fold, table_name};
+use datafusion::common::ScalarValue;
+use evenkeel_catalog as catalog;
+use evenkeel_model::{ColumnType, Error, Result, SqlState, TableId};
+use evenkeel_storage::codec::Cells;
+use sqlparser::ast::{self, Spanned};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
+
+/// Columns of a table at the most; rows keep a bit for each.
+const COLUMNS_MAX: usize = 1_600;
+/// The row id of a table without a primary key.
+const ROW_ID: &str = "_rowid";
+
+impl Database {
+    fn table_lock(&self, table: &str) -> Arc<tokio::sync::RwLock<()>> {
+        Arc::clone(self.table_locks.lock().entry(table.to_string()).or_default())
+    }
+
+    /// Keeps a table's schema from changing while it is written.
+    pub(crate) async fn lock_shared(&self, table: &str, timeout: Duration) -> Result<OwnedRwLockReadGuard<()>> {
+        let lock = self.table_lock(table).read_owned();
+        tokio::time::timeout(timeout, lock).await.map_err(|_| waited(table))
+    }
+
+    /// Keeps every other writer off a table.
+    pub(crate) async fn lock_exclusive(&self, table: &str, timeout: Duration) -> Result<OwnedRwLockWriteGuard<()>> {
+        let lock = self.table_lock(table).write_owned();
+        tokio::time::timeout(timeout, lock).await.map_err(|_| waited(table))
+    }
+
+    /// Makes a schema change durable and then visible.
+    pub(crate) fn change_schemas(
+        &self,
+        change: MetaChange,
+        apply: impl FnOnce(&mut Schemas),
+    ) -> Result<()> {
+        self.meta.commit(change)?;
+        let mut schemas = self.schemas.write();
+        let mut next = schemas.as_ref().clone();
+        apply(&mut next);
+        *schemas = Arc::new(next);
+        Ok(())
+    }
+
+    /// A number for a table's rows, never given before. The caller holds `schema_change` until the number is used.
+    fn next_table_id(&self, change: &mut MetaChange) -> Result<TableId> {
+        let next = self.meta.get::<u32>("next_table")?.unwrap_or(1);
+        change.put("next_table", &(next + 1))?;
+        Ok(TableId(next))
+    }
+
+    /// Notes that a table's rows may go.
+    fn note_dropped(&self, table: TableId, change: &mut MetaChange) -> Result<()> {
+        change.put(&format!("dropped/{table}"), &self.oracle.next()?)
+    }
+
+    fn start_dropping(&self, table: TableId) -> Result<()> {
+        let at = self.oracle.next()?;
+        self.dropped.lock().push((table, at));
+        Ok(())
+    }
+
+    fn create(&self, mut table: catalog::Table) -> Result<Arc<TableHandle>> {
+        let mut change = MetaChange::default();
+        table.id = self.next_table_id(&mut change)?;
+        table.cut_row_version();
+        change.put(&format!("table/{}", table.name), &table)?;
+        let handle = Arc::new(TableHandle::new(table));
+        let name = handle.schema.name.clone();
+        let stored = Arc::clone(&handle);
+        self.change_schemas(change, |schemas| {
+            schemas.tables.insert(name.clone(), stored);
+        })?;
+        self.event("table", &name, "created");
+        Ok(handle)
+    }
+
+    fn drop_table(&self, handle: &TableHandle, message: &str) -> Result<()> {
+        let name = &handle.schema.name;
+        let mut change = MetaChange::default();
+        change.delete(&format!("table/{name}"));
+        self.note_dropped(handle.schema.id, &mut change)?;
+        self.change_schemas(change, |schemas| {
+            schemas.tables.remove(name);
+        })?;
+        self.start_dropping(handle.schema.id)?;
+        self.event("table", name, message);
+        Ok(())
+    }
+
+    /// Puts a changed table in the place of the present one of its name.
+    fn replace_table(&self, mut table: catalog::Table, message: &str) -> Result<()> {
+        table.cut_row_version();
+        if table.row_versions.len() > usize::from(u16::MAX) {
+            return Err(Error::new(SqlState::ProgramLimitExceeded, "the table's columns changed 65535 times")
+                .with_hint("CREATE TABLE … AS QUERY makes a fresh one"));
+        }
+        let mut change = MetaChange::default();
+        change.put(&format!("table/{}", table.name), &table)?;
+        let name = table.name.clone();
+        self.change_schemas(change, |schemas| {
+            schemas.tables.insert(table.name.clone(), Arc::new(TableHandle::new(table)));
+        })?;
+        self.event("table", &name, message);
+        Ok(())
+    }
+}
+
+fn waited(table: &str) -> Error {
+    Error::new(SqlState::LockNotAvailable, format!("gave up waiting for table \"{table}\""))
+        .with_detail("a transaction that wrote it is open, or a load or schema change runs")
+        .with_hint("QUERY SYSTEM.TRANSACTIONS shows open transactions; shard_lock_timeout says how long to wait")
+}
+
+impl SessionInner {
+    pub(crate) async fn create_table(
+        &self,
+        state: &mut SessionState,
+        create: ast::CreateTable,
+        shard_by: Option<Vec<ast::Ident>>,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let name = table_name(&create.name)?;
+        if let Some(what) = unsupported_table(&create) {
+            return Err(Error::unsupported(what));
+        }
+        let one_at_a_time = self.database.schema_change.lock().await;
+        if self.name_taken(&name, create.if_not_exists, create.or_replace, &create.name, text)? {
+            output.notice(format!("table \"{name}\" exists already, skipping"), None).await?;
+            return Ok(Outcome::new("CREATE TABLE"));
+        }
+        let query = create.query.clone();
+        let mut table = self.described(state, &name, &create, shard_by.as_deref(), text)?;
+        if let Some(query) = &query {
+            self.add_query_columns(state, &mut table, query, text).await?;
+            finish_keys(&mut table, &create, shard_by.as_deref(), text)?;
+        }
+        self.validate_expressions(state, &table)?;
+        let handle = self.database.create(table)?;
+        drop(one_at_a_time);
+        let Some(query) = query else { return Ok(Outcome::new("CREATE TABLE")) };
+        let given: Vec<usize> = (0..handle.visible).collect();
+        match self.load_query(state, &name, &given, *query, text, output).await {
+            Ok(rows) => Ok(Outcome::rows("SELECT", rows)),
+            Err(error) => {
+                self.database.drop_table(&handle, "dropped: its query failed")?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a name is there already and that is fine.
+    fn name_taken(
+        &self,
+        name: &str,
+        if_not_exists: bool,
+        or_replace: bool,
+        place: &ast::ObjectName,
+        text: &str,
+    ) -> Result<bool> {
+        let schemas = self.database.schemas();
+        if or_replace {
+            return Err(Error::unsupported("CREATE OR REPLACE TABLE is not supported")
+                .with_hint("DROP TABLE IF EXISTS first"));
+        }
+        if !schemas.tables.contains_key(name) && !schemas.views.contains_key(name) {
+            return Ok(false);
+        }
+        if if_not_exists && schemas.tables.contains_key(name) {
+            return Ok(true);
+        }
+        let error = Error::new(SqlState::DuplicateTable, format!("\"{name}\" exists already"))
+            .with_hint("CREATE TABLE IF NOT EXISTS, or DROP it first");
+        Err(byte_span(place.span(), text).map_or(error.clone(), |span| error.at(span)))
+    }
+
+    /// The table that a CREATE TABLE describes.
+    fn described(
+        &self,
+        state: &SessionState,
+        name: &str,
+        create: &ast::CreateTable,
+        shard_by: Option<&[ast::Ident]>,
+        text: &str,
+    ) -> Result<catalog::Table> {
+        let mut table = catalog::Table {
+            id: TableId(0),
+            name: name.to_string(),
+            columns: Vec::new(),
+            primary_key: Vec::new(),
+            shard_key: Vec::new(),
+            checks: Vec::new(),
+            row_versions: Vec::new(),
+            next_column: 1,
+            created_at: now_ms(),
+        };
+        for definition in &create.columns {
+            self.add_column(state, &mut table, definition, text)?;
+        }
+        if table.columns.len() > COLUMNS_MAX {
+            return Err(Error::new(SqlState::ProgramLimitExceeded, format!("a table has at most {COLUMNS_MAX} columns")));
+        }
+        for constraint in &create.constraints {
+            add_constraint(&mut table, constraint, text)?;
+        }
+        if create.query.is_none() {
+            if table.columns.is_empty() {
+                return Err(Error::new(SqlState::InvalidTableDefinition, "a table has at least one column"));
+            }
+            finish_keys(&mut table, create, shard_by, text)?;
+        }
+        Ok(table)
+    }
+
+    /// Adds the columns of a CREATE TABLE … AS.
+    async fn add_query_columns(
+        &self,
+        state: &SessionState,
+        table: &mut catalog::Table,
+        query: &ast::Query,
+        text: &str,
+    ) -> Result<()> {
+        let mut names = Names::new(self.view(state));
+        let mut statement = ast::Statement::Query(Box::new(query.clone()));
+        resolve(&mut statement, &mut names, text)?;
+        let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
+        let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
+        let given = !table.columns.is_empty();
+        if given {
+            if table.columns.len() != plan.schema().fields().len() {
+                return Err(Error::new(
+                    SqlState::SyntaxError,
+                    format!(
+                        "the query gives {} columns for the table's {}",
+                        plan.schema().fields().len(),
+                        table.columns.len()
+                    ),
+                ));
+            }
+            return Ok(());
+        }
+        for field in plan.schema().fields() {
+            if table.column(field.name()).is_some() {
+                return Err(Error::new(
+                    SqlState::DuplicateColumn,
+                    format!("the query gives two columns the name \"{}\"", field.name()),
+                )
+                .with_hint("give one of them another name with AS"));
+            }
+            let id = table.next_column;
+            table.next_column += 1;
+            table.columns.push(catalog::Column {
+                id,
+                name: field.name().clone(),
+                column_type: stored_type(field.data_type())
+                    .ok_or_else(|| Error::unsupported(format!("a column of type {} cannot be stored", field.data_type())))?,
+                nullable: true,
+                default: None,
+                added: None,
+                hidden: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn add_column(
+        &self,
+        state: &SessionState,
+        table: &mut catalog::Table,
+        definition: &ast::ColumnDef,
+        text: &str,
+    ) -> Result<()> {
+        let name = fold(&definition.name);
+        let span = byte_span(definition.name.span, text);
+        let fail = |error: Error| match (&error.span, span.clone()) {
+            (None, Some(span)) => error.at(span),
+            _ => error,
+        };
+        if name == ROW_ID {
+            return Err(fail(Error::new(SqlState::InvalidTableDefinition, format!("the name {ROW_ID} is reserved"))));
+        }
+        if table.column(&name).is_some() {
+            return Err(fail(Error::new(SqlState::DuplicateColumn, format!("column \"{name}\" is there twice"))));
+        }
+        let column_type = column_type(&definition.data_type).map_err(fail)?;
+        let id = table.next_column;
+        table.next_column += 1;
+        let mut column =
+            catalog::Column { id, name, column_type, nullable: true, default: None, added: None, hidden: false };
+        for option in &definition.options {
+            match &option.option {
+                ast::ColumnOption::Null => column.nullable = true,
+                ast::ColumnOption::NotNull => column.nullable = false,
+                ast::ColumnOption::Default(expr) => {
+                    self.check_default(state, expr, &column, text)?;
+                    column.default = Some(expr.to_string());
+                }
+                ast::ColumnOption::PrimaryKey(_) => {
+                    if !table.primary_key.is_empty() {
+                        return Err(fail(two_keys()));
+                    }
+                    column.nullable = false;
+                    table.primary_key = vec![id];
+                }
+                ast::ColumnOption::Check(check) => {
+                    let name = match &option.name {
+                        Some(name) => fold(name),
+                        None => format!("{}_{}_check", table.name, column.name),
+                    };
+                    table.checks.push(catalog::Check { name, expression: check.expr.to_string() });
+                }
+                ast::ColumnOption::Unique(_) => return Err(fail(no_unique())),
+                ast::ColumnOption::ForeignKey(_) => return Err(fail(no_foreign_key())),
+                ast::ColumnOption::Comment(_) => {}
+                other => return Err(fail(Error::unsupported(format!("the column option {other} is not supported")))),
+            }
+        }
+        table.columns.push(column);
+        Ok(())
+    }
+
+    /// A DEFAULT must have a value of the column's type, and name no column.
+    fn check_default(
+        &self,
+        state: &SessionState,
+        expr: &ast::Expr,
+        column: &catalog::Column,
+        text: &str,
+    ) -> Result<ScalarValue> {
+        let planner = self.planning(Names::new(self.view(state)), text);
+        constant(&planner.state, expr.clone(), &column.column_type, text).map_err(|error| {
+            let message = format!("the DEFAULT of \"{}\" is not possible: {}", column.name, error.message);
+            Error { message, ..error }
+        })
+    }
+
+    /// CHECK constraints must be conditions over the table's columns.
+    fn validate_expressions(&self, state: &SessionState, table: &catalog::Table) -> Result<()> {
+        let mut shown = table.clone();
+        shown.cut_row_version();
+        let handle = TableHandle::new(shown);
+        let planner = self.planning(Names::new(self.view(state)), "");
+        let schema = table_schema(&handle)?;
+        for check in &table.checks {
+            let place = |error: Error| {
+                let message = format!("the check \"{}\" is not possible: {}", check.name, error.message);
+                Error { message, span: None, ..error }
+            };
+            let expr = evenkeel_pql::parse_expr(&check.expression).map_err(place)?;
+            let compiled =
+                crate::evaluate::compile(&planner.state, expr, &schema, &check.expression).map_err(place)?;
+            let data_type =
+                compiled.data_type(&handle.arrow).map_err(|error| place(query_error(error, &check.expression)))?;
+            if data_type != arrow::datatypes::DataType::Boolean {
+                return Err(place(Error::new(SqlState::DatatypeMismatch, "it is no condition")));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn alter_table(
+        &self,
+        state: &mut SessionState,
+        alter: ast::AlterTable,
+        text: &str,
+    ) -> Result<Outcome> {
+        let name = table_name(&alter.name)?;
+        let timeout = self.duration(state, "shard_lock_timeout");
+        let _alone = self.database.lock_exclusive(&name, timeout).await?;
+        let _one_at_a_time = self.database.schema_change.lock().await;
+        let Some(handle) = self.database.schemas().tables.get(&name).cloned() else {
+            if alter.if_exists {
+                return Ok(Outcome::new("ALTER TABLE"));
+            }
+            let schemas = self.database.schemas();
+            let error = undefined_table(&name, schemas.tables.keys().map(String::as_str));
+            return Err(byte_span(alter.name.span(), text).map_or(error.clone(), |span| error.at(span)));
+        };
+        let mut table = handle.schema.clone();
+        let mut said = Vec::new();
+        for operation in &alter.operations {
+            match operation {
+                ast::AlterTableOperation::AddConstraint { constraint, .. } if is_key(constraint) => {
+                    if alter.operations.len() > 1 {
+                        return Err(Error::unsupported("ADD PRIMARY KEY stands alone in its ALTER TABLE"));
+                    }
+                    return self.add_primary_key(state, &handle, constraint, text).await;
+                }
+                ast::AlterTableOperation::RenameTable { table_name: new } => {
+                    if alter.operations.len() > 1 {
+                        return Err(Error::unsupported("RENAME TO stands alone in its ALTER TABLE"));
+                    }
+                    return self.rename_table(&handle, new, text);
+                }
+                other => said.push(self.alter_columns(state, &mut table, other, &handle, text)?),
+            }
+        }
+        self.validate_expressions(state, &table)?;
+        self.database.replace_table(table, &said.join(", "))?;
+        Ok(Outcome::new("ALTER TABLE"))
+    }
+
+    fn alter_columns(
+        &self,
+        state: &SessionState,
+        table: &mut catalog::Table,
+        operation: &ast::AlterTableOperation,
+        handle: &TableHandle,
+        text: &str,
+    ) -> Result<String> {
+        match operation {
+            ast::AlterTableOperation::AddColumn { column_def, if_not_exists, .. } => {
+                let name = fold(&column_def.name);
+                if *if_not_exists && table.column(&name).is_some() {
+                    return Ok(format!("column {name} was there"));
+                }
+                self.add_late_column(state, table, column_def, handle, text)?;
+                Ok(format!("column {name} added"))
+            }
+            ast::AlterTableOperation::DropColumn { column_names, if_exists, .. } => {
+                for name in column_names {
+                    drop_column(table, name, *if_exists, text)?;
+                }
+                Ok(format!("dropped {}", column_names.iter().map(fold).collect::<Vec<_>>().join(", ")))
+            }
+            ast::AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+                rename_column(table, old_column_name, new_column_name, text)
+            }
+            ast::AlterTableOperation::AlterColumn { column_name, op } => {
+                self.alter_column(state, table, column_name, op, text)
+            }
+            ast::AlterTableOperation::AddConstraint { constraint, .. } => {
+                if let ast::TableConstraint::Check(_) = constraint {
+                    return Err(Error::unsupported("a CHECK cannot be added to a table that exists")
+                        .with_hint("CREATE TABLE … AS QUERY makes a table with the check"));
+                }
+                add_constraint(table, constraint, text)?;
+                Ok("constraint added".to_string())
+            }
+            ast::AlterTableOperation::DropConstraint { name, if_exists, .. } => {
+                let name = fold(name);
+                let before = table.checks.len();
+                table.checks.retain(|check| check.name != name);
+                if table.checks.len() == before && !if_exists {
+                    return Err(Error::new(SqlState::UndefinedObject, format!("there is no check \"{name}\""))
+                        .with_hint("only CHECK constraints can be dropped"));
+                }
+                Ok(format!("check {name} dropped"))
+            }
+            other => Err(Error::unsupported(format!("ALTER TABLE … {other} is not supported"))
+                .with_hint("ADD, DROP and RENAME COLUMN, ALTER COLUMN SET/DROP DEFAULT, ADD PRIMARY KEY, RENAME TO")),
+        }
+    }
+
+    /// ADD COLUMN: rows that are there get the default's value of this moment, without being written.
+    fn add_late_column(
+        &self,
+        state: &SessionState,
+        table: &mut catalog::Table,
+        definition: &ast::ColumnDef,
+        handle: &TableHandle,
+        text: &str,
+    ) -> Result<()> {
+        let checks = table.checks.len();
+        let key = table.primary_key.clone();
+        self.add_column(state, table, definition, text)?;
+        if table.primary_key != key {
+            return Err(Error::unsupported("ADD COLUMN … PRIMARY KEY is not supported")
+                .with_hint("add the column, fill it, then ALTER TABLE … ADD PRIMARY KEY (…)"));
+        }
+        if table.checks.len() != checks {
+            return Err(Error::unsupported("ADD COLUMN … CHECK is not supported")
+                .with_hint("CREATE TABLE … AS QUERY makes a table with the check"));
+        }
+        let Some(column) = table.columns.last_mut() else { return Ok(()) };
+        if let Some(default) = &column.default {
+            let expr = evenkeel_pql::parse_expr(default)?;
+            let planner = self.planning(Names::new(self.view(state)), text);
+            let value = constant(&planner.state, expr, &column.column_type, default)?;
+            let array = value.to_array().map_err(|error| query_error(error, text))?;
+            column.added = value_constant(&Cells::new(&column.column_type, &array)?.value(0)?);
+        }
+        let rows = self.view(state).exact_count(handle.schema.id).map_or(1, |(rows, _)| rows);
+        if !column.nullable && column.added.is_none() && rows > 0 {
+            return Err(Error::new(
+                SqlState::NotNullViolation,
+                format!("column \"{}\" is NOT NULL and the table has rows", column.name),
+            )
+            .with_hint("give it a DEFAULT"));
+        }
+        // The hidden row id stays last in what statements see; columns keep their numbers anyway.
+        Ok(())
+    }
+
+    fn alter_column(
+        &self,
+        state: &SessionState,
+        table: &mut catalog::Table,
+        name: &ast::Ident,
+        operation: &ast::AlterColumnOperation,
+        text: &str,
+    ) -> Result<String> {
+        let at = column_index(table, name, text)?;
+        let shown = fold(name);
+        match operation {
+            ast::AlterColumnOperation::SetDefault { value } => {
+                self.check_default(state, value, &table.columns[at], text)?;
+                table.columns[at].default = Some(value.to_string());
+                Ok(format!("default of {shown} set"))
+            }
+            ast::AlterColumnOperation::DropDefault => {
+                table.columns[at].default = None;
+                Ok(format!("default of {shown} dropped"))
+            }
+            ast::AlterColumnOperation::DropNotNull => {
+                if table.primary_key.contains(&table.columns[at].id) {
+                    return Err(Error::new(SqlState::InvalidTableDefinition, "a primary key column is NOT NULL"));
+                }
+                table.columns[at].nullable = true;
+                Ok(format!("{shown} may be NULL"))
+            }
+            other => Err(Error::unsupported(format!("ALTER COLUMN … {other} is not supported"))
+                .with_hint("add a column of the new kind, UPDATE it, drop the old one, and rename")),
+        }
+    }
+
+    fn rename_table(&self, handle: &TableHandle, new: &ast::RenameTableNameKind, text: &str) -> Result<Outcome> {
+        let (ast::RenameTableNameKind::As(new) | ast::RenameTableNameKind::To(new)) = new;
+        let name = table_name(new)?;
+        self.name_taken(&name, false, false, new, text)?;
+        let old = handle.schema.name.clone();
+        let table = catalog::Table { name: name.clone(), ..handle.schema.clone() };
+        let mut change = MetaChange::default();
+        change.delete(&format!("table/{old}"));
+        change.put(&format!("table/{name}"), &table)?;
+        self.database.change_schemas(change, |schemas| {
+            schemas.tables.remove(&old);
+            schemas.tables.insert(name.clone(), Arc::new(TableHandle::new(table)));
+        })?;
+        self.database.event("table", &old, &format!("renamed to {name}"));
+        Ok(Outcome::new("ALTER TABLE"))
+    }
+
+    /// Loads the rows under their new keys into a new table, which then takes the old one's place.
+    async fn add_primary_key(
+        &self,
+        state: &mut SessionState,
+        handle: &Arc<TableHandle>,
+        constraint: &ast::TableConstraint,
+        text: &str,
+    ) -> Result<Outcome> {
+        if !handle.schema.has_hidden_key() {
+            return Err(Error::new(
+                SqlState::InvalidTableDefinition,
+                format!("\"{}\" has a primary key already", handle.schema.name),
+            ));
+        }
+        let mut table = handle.schema.clone();
+        let hidden: Vec<u32> = table.primary_key.clone();
+        table.columns.retain(|column| !hidden.contains(&column.id));
+        table.primary_key.clear();
+        table.shard_key.clear();
+        table.row_versions.clear();
+        table.columns.iter_mut().for_each(|column| column.added = None);
+        add_constraint(&mut table, constraint, text)?;
+        table.shard_key.clone_from(&table.primary_key);
+        let mut change = MetaChange::default();
+        table.id = self.database.next_table_id(&mut change)?;
+        table.cut_row_version();
+        // Until the swap, a crash leaves rows of a table that is in no schema: the mark makes the next start drop them.
+        self.database.note_dropped(table.id, &mut change)?;
+        self.database.meta.commit(change)?;
+        let new = Arc::new(TableHandle::new(table));
+        if let Err(error) = self.copy_rows(state, handle, &new, text).await {
+            self.database.start_dropping(new.schema.id)?;
+            return Err(error);
+        }
+        let mut change = MetaChange::default();
+        change.put(&format!("table/{}", new.schema.name), &new.schema)?;
+        change.delete(&format!("dropped/{}", new.schema.id));
+        self.database.note_dropped(handle.schema.id, &mut change)?;
+        self.database.change_schemas(change, |schemas| {
+            schemas.tables.insert(new.schema.name.clone(), Arc::clone(&new));
+        })?;
+        self.database.start_dropping(handle.schema.id)?;
+        self.database.event("table", &new.schema.name, "primary key added");
+        Ok(Outcome::new("ALTER TABLE"))
+    }
+
+    async fn copy_rows(
+        &self,
+        state: &SessionState,
+        old: &Arc<TableHandle>,
+        new: &Arc<TableHandle>,
+        text: &str,
+    ) -> Result<u64> {
+        use futures::StreamExt;
+        let names = Names::new(self.view(state));
+        let view = names.view.clone();
+        let planning = self.planning(names, text);
+        let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', &old.schema.name)]);
+        let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
+        let query = crate::dml::select(vec![wildcard], vec![crate::dml::table_with_joins(target, None)], None)?;
+        let plan = planning.query(query, &[] as &[ScalarValue]).await?;
+        let plan = planning.physical(&plan).await?;
+        let checks = crate::evaluate::Checks::compile(&planning.state, new)?;
+        let cancel = Arc::default();
+        let mut load = crate::load::BulkLoad::new(view, Arc::clone(new), cancel)?;
+        let mut batches = planning.execute(plan)?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| query_error(error, text))?;
+            let batch = crate::dml::with_columns(new, batch.columns().to_vec())?;
+            checks.check(new, &batch, &|_| None)?;
+            load.add(&batch)?;
+        }
+        crate::statement::blocking(move || load.finish(&|_| None)).await
+    }
+
+    pub(crate) async fn drop_objects(
+        &self,
+        state: &mut SessionState,
+        object: ast::ObjectType,
+        if_exists: bool,
+        names: &[ast::ObjectName],
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let is_view = match object {
+            ast::ObjectType::Table => false,
+            ast::ObjectType::View => true,
+            other => return Err(Error::unsupported(format!("DROP {other} is not supported"))),
+        };
+        let timeout = self.duration(state, "shard_lock_timeout");
+        let mut found = Vec::new();
+        for name in names {
+            let shown = table_name(name)?;
+            let schemas = self.database.schemas();
+            let known =
+                if is_view { schemas.views.contains_key(&shown) } else { schemas.tables.contains_key(&shown) };
+            if known {
+                if !found.contains(&shown) {
+                    found.push(shown);
+                }
+            } else if if_exists {
+                output.notice(format!("\"{shown}\" does not exist, skipping"), None).await?;
+            } else {
+                let error = missing(&schemas, &shown, is_view);
+                return Err(byte_span(name.span(), text).map_or(error.clone(), |span| error.at(span)));
+            }
+        }
+        found.sort();
+        for name in found {
+            let _alone = self.database.lock_exclusive(&name, timeout).await?;
+            let _one_at_a_time = self.database.schema_change.lock().await;
+            if is_view {
+                let mut change = MetaChange::default();
+                change.delete(&format!("view/{name}"));
+                self.database.change_schemas(change, |schemas| {
+                    schemas.views.remove(&name);
+                })?;
+                self.database.event("view", &name, "dropped");
+            } else if let Some(handle) = self.database.schemas().tables.get(&name) {
+                self.database.drop_table(handle, "dropped")?;
+            }
+        }
+        Ok(Outcome::new(if is_view { "DROP VIEW" } else { "DROP TABLE" }))
+    }
+
+    pub(crate) async fn truncate(
+        &self,
+        state: &mut SessionState,
+        truncate: &ast::Truncate,
+        text: &str,
+    ) -> Result<Outcome> {
+        let timeout = self.duration(state, "shard_lock_timeout");
+        for target in &truncate.table_names {
+            let name = table_name(&target.name)?;
+            let _alone = self.database.lock_exclusive(&name, timeout).await?;
+            let _one_at_a_time = self.database.schema_change.lock().await;
+            let schemas = self.database.schemas();
+            let Some(handle) = schemas.tables.get(&name) else {
+                let error = undefined_table(&name, schemas.tables.keys().map(String::as_str));
+                return Err(byte_span(target.name.span(), text).map_or(error.clone(), |span| error.at(span)));
+            };
+            let old = handle.schema.id;
+            let mut table = handle.schema.clone();
+            let mut change = MetaChange::default();
+            table.id = self.database.next_table_id(&mut change)?;
+            change.put(&format!("table/{name}"), &table)?;
+            self.database.note_dropped(old, &mut change)?;
+            self.database.change_schemas(change, |schemas| {
+                schemas.tables.insert(name.clone(), Arc::new(TableHandle::new(table)));
+            })?;
+            self.database.start_dropping(old)?;
+            self.database.event("table", &name, "truncated");
+        }
+        Ok(Outcome::new("TRUNCATE TABLE"))
+    }
+
+    pub(crate) async fn create_view(
+        &self,
+        state: &mut SessionState,
+        view: ast::CreateView,
+        text: &str,
+    ) -> Result<Outcome> {
+        if view.materialized {
+            return Err(Error::unsupported("materialized views are not supported").with_hint("CREATE TABLE … AS QUERY"));
+        }
+        let name = table_name(&view.name)?;
+        let _one_at_a_time = self.database.schema_change.lock().await;
+        let schemas = self.database.schemas();
+        let replaces = view.or_replace && schemas.views.contains_key(&name);
+        if view.if_not_exists && schemas.views.contains_key(&name) {
+            return Ok(Outcome::new("CREATE VIEW"));
+        }
+        if !replaces {
+            self.name_taken(&name, false, false, &view.name, text)?;
+        }
+        // The query must be one now; it is planned anew whenever it is used.
+        let mut names = Names::new(self.view(state));
+        let mut statement = ast::Statement::Query(view.query.clone());
+        resolve(&mut statement, &mut names, text)?;
+        let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
+        let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
+        if view.columns.len() > plan.schema().fields().len() {
+            return Err(Error::new(SqlState::SyntaxError, "the view names more columns than its query has"));
+        }
+        let stored = catalog::View {
+            name: name.clone(),
+            query: view.query.to_string(),
+            columns: view.columns.iter().map(|column| fold(&column.name)).collect(),
+        };
+        let mut change = MetaChange::default();
+        change.put(&format!("view/{name}"), &stored)?;
+        self.database.change_schemas(change, |schemas| {
+            schemas.views.insert(name.clone(), stored);
+        })?;
+        self.database.event("view", &name, if replaces { "replaced" } else { "created" });
+        Ok(Outcome::new("CREATE VIEW"))
+    }
+}
+
+fn missing(schemas: &Schemas, name: &str, is_view: bool) -> Error {
+    match (is_view, schemas.tables.contains_key(name), schemas.views.contains_key(name)) {
+        (true, true, _) => Error::new(SqlState::WrongObjectType, format!("\"{name}\" is a table"))
+            .with_hint(format!("DROP TABLE {name}")),
+        (false, _, true) => Error::new(SqlState::WrongObjectType, format!("\"{name}\" is a view"))
+            .with_hint(format!("DROP VIEW {name}")),
+        (true, ..) => Error::new(SqlState::UndefinedTable, format!("view \"{name}\" does not exist")),
+        (false, ..) => undefined_table(name, schemas.tables.keys().map(String::as_str)),
+    }
+}
+
+fn unsupported_table(create: &ast::CreateTable) -> Option<&'static str> {
+    match create {
+        _ if create.external => Some("CREATE EXTERNAL TABLE is not supported"),
+        _ if create.temporary => Some("temporary tables are not supported"),
+        _ if create.like.is_some() => Some("CREATE TABLE … LIKE is not supported"),
+        _ if create.partition_by.is_some() => Some("PARTITION BY is not supported; SHARD BY says how rows are spread"),
+        _ if create.inherits.is_some() => Some("INHERITS is not supported"),
+        _ => None,
+    }
+}
+
+fn two_keys() -> Error {
+    Error::new(SqlState::InvalidTableDefinition, "a table has one primary key")
+        .with_hint("PRIMARY KEY (a, b) at the end names several columns")
+}
+
+fn no_unique() -> Error {
+    Error::unsupported("UNIQUE is not supported but for the primary key")
+        .with_hint("rows of one value stand in different shards; make the column the primary key, or keep a table of its values")
+}
+
+fn no_foreign_key() -> Error {
+    Error::unsupported("FOREIGN KEY is not supported")
+        .with_hint("ANTI JOIN finds rows without a partner: QUERY t ANTI JOIN parents ON …")
+}
+
+fn is_key(constraint: &ast::TableConstraint) -> bool {
+    matches!(constraint, ast::TableConstraint::PrimaryKey(_))
+}
+
+fn add_constraint(table: &mut catalog::Table, constraint: &ast::TableConstraint, text: &str) -> Result<()> {
+    match constraint {
+        ast::TableConstraint::PrimaryKey(key) => {
+            if !table.primary_key.is_empty() {
+                return Err(two_keys());
+            }
+            for column in &key.columns {
+                let ast::Expr::Identifier(name) = &column.column.expr else {
+                    return Err(Error::unsupported("a primary key is made of columns"));
+                };
+                let at = column_index(table, name, text)?;
+                table.columns[at].nullable = false;
+                let id = table.columns[at].id;
+                if table.primary_key.contains(&id) {
+                    return Err(Error::new(SqlState::DuplicateColumn, format!("column \"{}\" is in the key twice", fold(name))));
+                }
+                table.primary_key.push(id);
+            }
+            Ok(())
+        }
+        ast::TableConstraint::Check(check) => {
+            let name = match &check.name {
+                Some(name) => fold(name),
+                None => format!("{}_check{}", table.name, table.checks.len() + 1),
+            };
+            table.checks.push(catalog::Check { name, expression: check.expr.to_string() });
+            Ok(())
+        }
+        ast::TableConstraint::Unique(_) => Err(no_unique()),
+        ast::TableConstraint::ForeignKey(_) => Err(no_foreign_key()),
+        other => Err(Error::unsupported(format!("{other} is not supported"))),
+    }
+}
+
+/// Settles the primary and the shard key: without a primary key rows get a hidden id.
+fn finish_keys(
+    table: &mut catalog::Table,
+    create: &ast::CreateTable,
+    shard_by: Option<&[ast::Ident]>,
+    text: &str,
+) -> Result<()> {
+    if create.query.is_some() {
+        if table.primary_key.is_empty()
+            && let Some(key) = create.constraints.iter().find(|constraint| is_key(constraint))
+        {
+            add_constraint(table, key, text)?;
+        }
+    }
+    for id in &table.primary_key {
+        let Some(column) = table.column_by_id(*id) else { continue };
+        if !column.column_type.is_key() {
+            return Err(Error::new(
+                SqlState::InvalidTableDefinition,
+                format!("column \"{}\" of type {} cannot be in a primary key", column.name, column.column_type),
+            ));
+        }
+    }
+    let mut shard_key = Vec::new();
+    for name in shard_by.unwrap_or_default() {
+        let at = column_index(table, name, text)?;
+        let id = table.columns[at].id;
+        if !table.primary_key.contains(&id) {
+            let error = Error::new(
+                SqlState::InvalidTableDefinition,
+                format!("SHARD BY column \"{}\" is not in the primary key", fold(name)),
+            )
+            .with_hint("the shard must follow from the key; put the column into PRIMARY KEY (…)");
+            return Err(byte_span(name.span, text).map_or(error.clone(), |span| error.at(span)));
+        }
+        if !shard_key.contains(&id) {
+            shard_key.push(id);
+        }
+    }
+    if table.primary_key.is_empty() {
+        let id = table.next_column;
+        table.next_column += 1;
+        table.columns.push(catalog::Column {
+            id,
+            name: ROW_ID.to_string(),
+            column_type: ColumnType::BigInt,
+            nullable: false,
+            default: None,
+            added: None,
+            hidden: true,
+        });
+        table.primary_key = vec![id];
+    }
+    table.shard_key = if shard_key.is_empty() { table.primary_key.clone() } else { shard_key };
+    Ok(())
+}
+
+fn column_index(table: &catalog::Table, name: &ast::Ident, text: &str) -> Result<usize> {
+    let folded = fold(name);
+    table.columns.iter().position(|column| column.name == folded && !column.hidden).ok_or_else(|| {
+        let names = table.visible().map(|column| column.name.as_str());
+        let error = crate::error::undefined_column(&folded, Some(&table.name), names);
+        byte_span(name.span, text).map_or(error.clone(), |span| error.at(span))
+    })
+}
+
+fn drop_column(table: &mut catalog::Table, name: &ast::Ident, if_exists: bool, text: &str) -> Result<()> {
+    let at = match column_index(table, name, text) {
+        Ok(at) => at,
+        Err(_) if if_exists => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let column = table.columns[at].clone();
+    if table.primary_key.contains(&column.id) {
+        return Err(Error::new(SqlState::InvalidTableDefinition, format!("\"{}\" is in the primary key", column.name)));
+    }
+    if table.visible().count() == 1 {
+        return Err(Error::new(SqlState::InvalidTableDefinition, "a table has at least one column"));
+    }
+    let used = |check: &&catalog::Check| {
+        evenkeel_pql::tokens(&check.expression)
+            .iter()
+            .any(|(span, _)| check.expression[span.clone()].trim_matches('"').eq_ignore_ascii_case(&column.name))
+    };
+    if let Some(check) = table.checks.iter().find(used) {
+        return Err(Error::new(
+            SqlState::ObjectNotInPrerequisiteState,
+            format!("the check \"{}\" uses column \"{}\"", check.name, column.name),
+        )
+        .with_hint(format!("ALTER TABLE {} DROP CONSTRAINT {} first", table.name, check.name)));
+    }
+    table.columns.remove(at);
+    Ok(())
+}
+
+fn rename_column(table: &mut catalog::Table, old: &ast::Ident, new: &ast::Ident, text: &str) -> Result<String> {
+    let at = column_index(table, old, text)?;
+    let (old, new) = (fold(old), fold(new));
+    if table.column(&new).is_some() || new == ROW_ID {
+        return Err(Error::new(SqlState::DuplicateColumn, format!("column \"{new}\" exists already")));
+    }
+    for check in &mut table.checks {
+        check.expression = renamed(&check.expression, &old, &new)?;
+    }
+    table.columns[at].name.clone_from(&new);
+    Ok(format!("column {old} renamed to {new}"))
+}
+
+/// An expression in which a column has another name.
+fn renamed(expression: &str, old: &str, new: &str) -> Result<String> {
+    let mut expr = evenkeel_pql::parse_expr(expression)?;
+    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+        let ident = match expr {
+            ast::Expr::Identifier(ident) => Some(ident),
+            ast::Expr::CompoundIdentifier(parts) => parts.last_mut(),
+            _ => None,
+        };
+        if let Some(ident) = ident.filter(|ident| fold(ident) == old) {
+            *ident = ast::Ident::with_quote('"', new);
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    Ok(expr.to_string())
+}
+
+/// The type under which a computed column is stored.
+fn stored_type(data_type: &arrow::datatypes::DataType) -> Option<ColumnType> {
+    use arrow::datatypes::DataType as Arrow;
+    Some(match data_type {
+        Arrow::Boolean => ColumnType::Boolean,
+        Arrow::Int8 | Arrow::Int16 | Arrow::UInt8 => ColumnType::SmallInt,
+        Arrow::Int32 | Arrow::UInt16 => ColumnType::Integer,
+        Arrow::Int64 | Arrow::UInt32 => ColumnType::BigInt,
+        Arrow::UInt64 => ColumnType::Decimal { precision: 20, scale: 0 },
+        Arrow::Float16 | Arrow::Float32 => ColumnType::Real,
+        Arrow::Float64 => ColumnType::Double,
+        Arrow::Decimal32(precision, scale)
+        | Arrow::Decimal64(precision, scale)
+        | Arrow::Decimal128(precision, scale)
+            if *scale >= 0 =>
+        {
+            ColumnType::Decimal { precision: *precision, scale: *scale }
+        }
+        Arrow::Utf8 | Arrow::LargeUtf8 | Arrow::Utf8View | Arrow::Null => ColumnType::Text { max_chars: None },
+        Arrow::Binary | Arrow::LargeBinary | Arrow::BinaryView | Arrow::FixedSizeBinary(_) => ColumnType::Bytea,
+        Arrow::Date32 | Arrow::Date64 => ColumnType::Date,
+        Arrow::Time32(_) | Arrow::Time64(_) => ColumnType::Time,
+        Arrow::Timestamp(_, None) => ColumnType::Timestamp,
+        Arrow::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
+        Arrow::Interval(_) => ColumnType::Interval,
+        Arrow::List(field) | Arrow::LargeList(field) | Arrow::FixedSizeList(field, _) => {
+            ColumnType::Array(Box::new(stored_type(field.data_type())?))
+        }
+        Arrow::Dictionary(_, value) => stored_type(value)?,
+        _ => return None,
+    })
+}
+

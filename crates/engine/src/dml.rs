@@ -1,0 +1,975 @@
+//! INSERT, UPSERT, UPDATE, DELETE.
+//!
+//! Each is a query whose rows say what to change: an INSERT's source, an UPDATE's old rows beside its new values, a
+//! DELETE's rows. The changes are gathered first and taken over by the transaction only when the whole statement has
+//! succeeded, so a statement never sees its own writes and a failed one leaves none.
+
+use crate::database::Database;
+use crate::error::{arrow_error, query_error};
+use crate::evaluate::{Checks, cast, compile};
+use crate::load::{BulkLoad, duplicate_key};
+use crate::output::{Event, Output, Progress};
+use crate::planning::{Names, Planning, byte_span, resolve};
+use crate::scan::TableScan;
+use crate::session::{SessionInner, SessionState};
+use crate::statement::{Outcome, blocking};
+use crate::table::{TableHandle, describe_key};
+use crate::transaction::{Writes, too_large};
+use crate::types::{fold, last_name, table_name};
+use crate::view::ReadView;
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, UInt64Array, new_null_array};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::catalog::MemTable;
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::execution::context::SessionState as DfState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_expr::PhysicalExpr;
+use evenkeel_model::{Error, Result, SqlState};
+use evenkeel_storage::codec::{ColumnBuilder, arrow_type};
+use evenkeel_storage::{Mutation, Operation};
+use futures::StreamExt;
+use sqlparser::ast::{self, Spanned};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use tokio::sync::OwnedRwLockReadGuard;
+
+/// An INSERT … QUERY of more rows than this goes through sorted files instead of a transaction's buffer.
+const BUFFERED_ROWS_MAX: usize = 20_000;
+
+/// What an INSERT does with a row whose key is there.
+pub(crate) enum Conflict {
+    /// 23505.
+    Fail,
+    /// The row is skipped.
+    Nothing,
+    /// The row is replaced.
+    Replace,
+    /// The row that is there is changed.
+    Update(ConflictUpdate),
+}
+
+/// `ON CONFLICT DO UPDATE SET … WHERE …`, compiled over the columns of the row that is there and of `excluded`.
+pub(crate) struct ConflictUpdate {
+    assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+    condition: Option<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+}
+
+/// The changes of one statement.
+pub(crate) struct Changes {
+    table: Arc<TableHandle>,
+    view: ReadView,
+    checks: Checks,
+    writes: BTreeMap<Vec<u8>, Operation>,
+    bytes: usize,
+    limit: u64,
+    /// Rows inserted, updated or deleted.
+    pub(crate) rows: u64,
+    /// The rows as they are now (INSERT, UPDATE) or were (DELETE), for RETURNING.
+    returning: Option<Vec<RecordBatch>>,
+}
+
+impl Changes {
+    pub(crate) fn new(
+        table: Arc<TableHandle>,
+        view: ReadView,
+        state: &DfState,
+        limit: u64,
+        returning: bool,
+    ) -> Result<Self> {
+        let checks = Checks::compile(state, &table)?;
+        let returning = returning.then(Vec::new);
+        Ok(Self { table, view, checks, writes: BTreeMap::new(), bytes: 0, limit, rows: 0, returning })
+    }
+
+    fn put(&mut self, key: Vec<u8>, operation: Operation) -> Result<()> {
+        self.bytes += key.len() + 96 + if let Operation::Put(row) = &operation { row.len() } else { 0 };
+        if self.bytes as u64 > self.limit {
+            return Err(too_large(self.limit));
+        }
+        self.writes.insert(key, operation);
+        Ok(())
+    }
+
+    /// Inserts the rows of a batch that has all columns; `place` says where a row came from.
+    pub(crate) fn insert(
+        &mut self,
+        batch: &RecordBatch,
+        conflict: &Conflict,
+        place: &dyn Fn(usize) -> Option<String>,
+    ) -> Result<()> {
+        self.checks.check(&self.table, batch, place)?;
+        let table = Arc::clone(&self.table);
+        let mut encoder = table.encoder(batch)?;
+        let mut inserted = Vec::with_capacity(batch.num_rows());
+        let mut updates = Vec::new();
+        for row in 0..batch.num_rows() {
+            let mut key = Vec::new();
+            encoder.key(row, &mut key)?;
+            let ours = self.writes.get(&key).is_some_and(|operation| *operation != Operation::Delete);
+            let there = match conflict {
+                Conflict::Replace => false,
+                _ => ours || self.view.get(table.schema.id, &key, |_| ())?.is_some(),
+            };
+            match conflict {
+                Conflict::Fail if there => {
+                    let key = describe_key(&table, batch, row);
+                    let detail = place(row).map_or_else(|| key.clone(), |place| format!("{place}: {key}"));
+                    return Err(duplicate_key(&table.schema.name).with_detail(detail));
+                }
+                Conflict::Nothing if there => {}
+                Conflict::Update(_) if ours => return Err(twice(&describe_key(&table, batch, row))),
+                Conflict::Update(_) if there => updates.push((row as u64, key)),
+                _ => {
+                    let mut bytes = Vec::new();
+                    encoder.row(row, &mut bytes)?;
+                    self.put(key, Operation::Put(bytes))?;
+                    inserted.push(row as u64);
+                }
+            }
+        }
+        self.rows += inserted.len() as u64;
+        self.keep(batch, inserted)?;
+        match conflict {
+            Conflict::Update(update) if !updates.is_empty() => self.update_conflicts(batch, &updates, update),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&mut self, batch: &RecordBatch, rows: Vec<u64>) -> Result<()> {
+        if let Some(kept) = &mut self.returning
+            && !rows.is_empty()
+        {
+            kept.push(take_record_batch(batch, &UInt64Array::from(rows)).map_err(arrow_error)?);
+        }
+        Ok(())
+    }
+
+    /// Changes the rows that are there, by ON CONFLICT DO UPDATE.
+    fn update_conflicts(&mut self, batch: &RecordBatch, rows: &[(u64, Vec<u8>)], update: &ConflictUpdate) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        let old = self.existing(rows.iter().map(|(_, key)| key.as_slice()))?;
+        let ordinals = UInt64Array::from(rows.iter().map(|(row, _)| *row).collect::<Vec<_>>());
+        let excluded = take_record_batch(batch, &ordinals).map_err(arrow_error)?;
+        let columns = old.columns().iter().chain(excluded.columns()).cloned().collect();
+        let mut both = RecordBatch::try_new(Arc::clone(&update.schema), columns).map_err(arrow_error)?;
+        if let Some(condition) = &update.condition {
+            let verdict = condition
+                .evaluate(&both)
+                .and_then(|value| value.into_array(both.num_rows()))
+                .map_err(|error| query_error(error, ""))?;
+            if let Some(verdict) = verdict.as_any().downcast_ref::<BooleanArray>() {
+                both = filter_record_batch(&both, verdict).map_err(arrow_error)?;
+            }
+        }
+        let old = both.project(&(0..table.arrow.fields().len()).collect::<Vec<_>>()).map_err(arrow_error)?;
+        let old = RecordBatch::try_new(Arc::clone(&table.arrow), old.columns().to_vec()).map_err(arrow_error)?;
+        let mut new = old.columns().to_vec();
+        for (position, value) in &update.assignments {
+            let value = value
+                .evaluate(&both)
+                .and_then(|value| value.into_array(both.num_rows()))
+                .map_err(|error| query_error(error, ""))?;
+            new[*position] = column_value(&table, *position, &value)?;
+        }
+        self.replace(&old, &with_columns(&table, new)?)
+    }
+
+    /// The rows of keys that are there.
+    fn existing<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<RecordBatch> {
+        let table = &self.table;
+        let positions: Vec<usize> = (0..table.arrow.fields().len()).collect();
+        let ids = table.ids(&positions);
+        let projection = table.format.projection(&ids);
+        let mut builders: Vec<ColumnBuilder> =
+            positions.iter().map(|at| ColumnBuilder::new(&table.column(*at).column_type, 16)).collect();
+        for key in keys {
+            self.view
+                .get(table.schema.id, key, |row| projection.read(row, |index, value| builders[index].append(value)))?
+                .transpose()?;
+        }
+        with_columns(table, builders.iter_mut().map(ColumnBuilder::finish).collect())
+    }
+
+    /// Puts new rows in the place of old ones; both have all columns.
+    pub(crate) fn replace(&mut self, old: &RecordBatch, new: &RecordBatch) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        self.checks.check(&table, new, &|_| None)?;
+        let (mut before, mut after) = (table.encoder(old)?, table.encoder(new)?);
+        let mut changed = Vec::new();
+        for row in 0..new.num_rows() {
+            let (mut old_key, mut new_key) = (Vec::new(), Vec::new());
+            before.key(row, &mut old_key)?;
+            after.key(row, &mut new_key)?;
+            if old_key == new_key && self.writes.contains_key(&old_key) {
+                // A join gave the row twice: the first match counts.
+                continue;
+            }
+            let mut bytes = Vec::new();
+            after.row(row, &mut bytes)?;
+            if old_key != new_key {
+                let there = match self.writes.get(&new_key) {
+                    Some(operation) => *operation != Operation::Delete,
+                    None => self.view.get(table.schema.id, &new_key, |_| ())?.is_some(),
+                };
+                if there {
+                    let key = describe_key(&table, new, row);
+                    return Err(duplicate_key(&table.schema.name).with_detail(key));
+                }
+                if self.writes.get(&old_key) == Some(&Operation::Delete) {
+                    continue;
+                }
+                if !self.writes.contains_key(&old_key) {
+                    self.put(old_key, Operation::Delete)?;
+                }
+            }
+            self.put(new_key, Operation::Put(bytes))?;
+            changed.push(row as u64);
+        }
+        self.rows += changed.len() as u64;
+        self.keep(new, changed)
+    }
+
+    /// Deletes the rows of a batch that has all columns.
+    pub(crate) fn delete(&mut self, batch: &RecordBatch) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        let mut encoder = table.encoder(batch)?;
+        let mut deleted = Vec::new();
+        for row in 0..batch.num_rows() {
+            let mut key = Vec::new();
+            encoder.key(row, &mut key)?;
+            if !self.writes.contains_key(&key) {
+                self.put(key, Operation::Delete)?;
+                deleted.push(row as u64);
+            }
+        }
+        self.rows += deleted.len() as u64;
+        self.keep(batch, deleted)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// The changes, in order of key, and the rows for RETURNING.
+    pub(crate) fn finish(self) -> (Vec<Mutation>, Vec<RecordBatch>) {
+        let mutations = self.writes.into_iter().map(|(key, operation)| Mutation { key, operation }).collect();
+        (mutations, self.returning.unwrap_or_default())
+    }
+}
+
+fn twice(key: &str) -> Error {
+    Error::new(SqlState::CardinalityViolation, "ON CONFLICT DO UPDATE would change one row twice")
+        .with_detail(format!("the key {key} is there twice in the statement"))
+        .with_hint("let the statement give each key once")
+}
+
+/// A batch of all columns of a table.
+pub(crate) fn with_columns(table: &TableHandle, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
+    let rows = columns.first().map_or(0, |column| column.len());
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    // NULL in a NOT NULL column is for the constraint check to report, with the row.
+    let fields: Vec<Field> = table.arrow.fields().iter().map(|f| f.as_ref().clone().with_nullable(true)).collect();
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(arrow_error)
+}
+
+/// A computed array as the values of a column.
+pub(crate) fn column_value(table: &TableHandle, position: usize, array: &ArrayRef) -> Result<ArrayRef> {
+    let column = table.column(position);
+    let cast = cast(array, &column.column_type, &column.name)?;
+    crate::validate::normalise(&column.column_type, cast, &column.name)
+}
+
+/// Fills the columns that an INSERT or COPY does not give.
+pub(crate) struct Defaults {
+    /// For each column of the table: the position in the input, or the expression.
+    sources: Vec<Source>,
+}
+
+enum Source {
+    Given(usize),
+    Default(Arc<dyn PhysicalExpr>),
+    Null,
+    RowId,
+}
+
+impl Defaults {
+    /// `given[i]` is the position in the table of the input's column i.
+    pub(crate) fn new(table: &TableHandle, given: &[usize], state: &DfState) -> Result<Self> {
+        let source = |position: usize| {
+            if let Some(at) = given.iter().position(|given| *given == position) {
+                return Ok(Source::Given(at));
+            }
+            let column = table.column(position);
+            match &column.default {
+                _ if column.hidden => Ok(Source::RowId),
+                None => Ok(Source::Null),
+                Some(text) => {
+                    let expr = evenkeel_pql::parse_expr(text)?;
+                    compile(state, expr, &DFSchema::empty(), text).map(Source::Default)
+                }
+            }
+        };
+        Ok(Self { sources: (0..table.arrow.fields().len()).map(source).collect::<Result<_>>()? })
+    }
+
+    /// A batch of all columns of the table.
+    pub(crate) fn complete(&self, table: &TableHandle, input: &RecordBatch, database: &Database) -> Result<RecordBatch> {
+        let rows = input.num_rows();
+        let column = |(position, source): (usize, &Source)| -> Result<ArrayRef> {
+            let column_type = &table.column(position).column_type;
+            match source {
+                Source::Given(at) => column_value(table, position, input.column(*at)),
+                Source::Null => Ok(new_null_array(&arrow_type(column_type), rows)),
+                Source::RowId => {
+                    let first = database.oracle.reserve(rows.max(1) as u64)?.0 as i64;
+                    Ok(Arc::new(Int64Array::from_iter_values(first..first + rows as i64)))
+                }
+                Source::Default(expr) => {
+                    let batch = crate::evaluate::rows_without_columns(rows)?;
+                    let value = expr
+                        .evaluate(&batch)
+                        .and_then(|value| value.into_array(rows))
+                        .map_err(|error| query_error(error, ""))?;
+                    column_value(table, position, &value)
+                }
+            }
+        };
+        let columns = self.sources.iter().enumerate().map(column).collect::<Result<_>>()?;
+        with_columns(table, columns)
+    }
+}
+
+impl SessionInner {
+    /// The table of a statement that writes it, kept from changing until the transaction ends.
+    pub(crate) async fn writable(
+        &self,
+        state: &mut SessionState,
+        name: &ast::ObjectName,
+        text: &str,
+    ) -> Result<(Arc<TableHandle>, Option<OwnedRwLockReadGuard<()>>)> {
+        let table = table_name(name)?;
+        let held = state.transaction.as_ref().is_some_and(|transaction| transaction.tables.contains_key(&table));
+        let mut guard = None;
+        if !held {
+            let timeout = self.duration(state, "shard_lock_timeout");
+            let acquired = self.database.lock_shared(&table, timeout).await?;
+            match &mut state.transaction {
+                Some(transaction) => {
+                    transaction.tables.insert(table.clone(), acquired);
+                }
+                None => guard = Some(acquired),
+            }
+        }
+        let schemas = self.database.schemas();
+        match schemas.tables.get(&table) {
+            Some(handle) => Ok((Arc::clone(handle), guard)),
+            None if schemas.views.contains_key(&table) => {
+                Err(Error::new(SqlState::WrongObjectType, format!("\"{table}\" is a view and cannot be written")))
+            }
+            None => {
+                let error = crate::error::undefined_table(&table, schemas.tables.keys().map(String::as_str));
+                Err(byte_span(name.span(), text).map_or(error.clone(), |span| error.at(span)))
+            }
+        }
+    }
+
+    fn limit(&self) -> u64 {
+        self.database.settings().size("max_transaction_size")
+    }
+
+    pub(crate) async fn insert(
+        &self,
+        state: &mut SessionState,
+        insert: ast::Insert,
+        upsert: bool,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let mut tried = 0;
+        loop {
+            match self.insert_once(state, insert.clone(), upsert, text, output).await {
+                Err(error) if self.again(&mut tried, &error, state, output).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn insert_once(
+        &self,
+        state: &mut SessionState,
+        mut insert: ast::Insert,
+        upsert: bool,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let ast::TableObject::TableName(name) = &insert.table else {
+            return Err(Error::unsupported("INSERT INTO a function is not supported"));
+        };
+        let (table, guard) = self.writable(state, name, text).await?;
+        let source = insert.source.take();
+        let values = source.as_ref().is_some_and(|query| matches!(*query.body, ast::SetExpr::Values(_)));
+        let given = insert_columns(&table, &insert, source.as_deref(), text)?;
+        let original = source.clone();
+        let source = source.map(|query| with_defaults(*query, &table, &given, text)).transpose()?;
+        let mut names = Names::new(self.view(state));
+        let source = self.resolved(source, &mut names, text)?;
+        let view = names.view.clone();
+        let mut planning = self.planning(names, text);
+        exact_literals(&mut planning.state);
+        let conflict = conflict(&planning.state, &table, &insert, upsert, text)?;
+        let defaults = Defaults::new(&table, &given, &planning.state)?;
+        let returning = insert.returning.is_some();
+        let mut changes = Changes::new(Arc::clone(&table), view, &planning.state, self.limit(), returning)?;
+        let plan = match source {
+            Some(query) => Some(self.insert_plan(&planning, query, given.len(), text).await?),
+            None => None,
+        };
+        let bulk = !values && !returning && !upsert && insert.on.is_none() && state.transaction.is_none();
+        match plan {
+            None => {
+                let row = crate::evaluate::rows_without_columns(1)?;
+                changes.insert(&defaults.complete(&table, &row, &self.database)?, &conflict, &|_| None)?;
+            }
+            Some(plan) => {
+                let mut batches = planning.execute(plan.clone())?;
+                while let Some(batch) = batches.next().await {
+                    let batch = batch.map_err(|error| query_error(error, text))?;
+                    changes.insert(&defaults.complete(&table, &batch, &self.database)?, &conflict, &|_| None)?;
+                    if bulk && changes.len() > BUFFERED_ROWS_MAX {
+                        // Its rows are too many for a transaction's buffer: the same again, through sorted files.
+                        drop((batches, changes, guard));
+                        let query = original.map(|query| *query).ok_or_else(|| Error::internal("no source"))?;
+                        let rows = self.load_query(state, &table.schema.name, &given, query, text, output).await?;
+                        return Ok(Outcome { tag: format!("INSERT 0 {rows}"), rows });
+                    }
+                }
+            }
+        }
+        let rows = changes.rows;
+        let returned = self.take_over(state, changes, output).await?;
+        drop(guard);
+        self.returning(&table, returned, insert.returning.take(), text, output).await?;
+        Ok(Outcome { tag: format!("{} {rows}", if upsert { "UPSERT" } else { "INSERT 0" }), rows })
+    }
+
+    fn resolved(&self, query: Option<ast::Query>, names: &mut Names, text: &str) -> Result<Option<ast::Query>> {
+        let Some(query) = query else { return Ok(None) };
+        let mut statement = ast::Statement::Query(Box::new(query));
+        resolve(&mut statement, names, text)?;
+        match statement {
+            ast::Statement::Query(query) => Ok(Some(*query)),
+            _ => Err(Error::internal("a query became another statement")),
+        }
+    }
+
+    async fn insert_plan(
+        &self,
+        planning: &Planning<'_>,
+        query: ast::Query,
+        columns: usize,
+        text: &str,
+    ) -> Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+        let span = byte_span(query.body.span(), text);
+        let plan: LogicalPlan = planning.query(query, &[] as &[ScalarValue]).await?;
+        let found = plan.schema().fields().len();
+        if found != columns {
+            let message = format!("INSERT gives {found} values for {columns} columns");
+            let error = Error::new(SqlState::SyntaxError, message);
+            return Err(span.map_or(error.clone(), |span| error.at(span)));
+        }
+        planning.physical(&plan).await
+    }
+
+    /// Loads the rows of a query into a table through sorted files.
+    pub(crate) async fn load_query(
+        &self,
+        state: &mut SessionState,
+        table: &str,
+        given: &[usize],
+        query: ast::Query,
+        text: &str,
+        output: &Output,
+    ) -> Result<u64> {
+        let timeout = self.duration(state, "shard_lock_timeout");
+        let _alone = self.database.lock_exclusive(table, timeout).await?;
+        let mut names = Names::new(self.view(state));
+        let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
+        let handle = names.schemas.tables.get(table).cloned();
+        let handle = handle.ok_or_else(|| crate::error::undefined_table(table, []))?;
+        let view = names.view.clone();
+        let planning = self.planning(names, text);
+        let plan = self.insert_plan(&planning, query, given.len(), text).await?;
+        let checks = Checks::compile(&planning.state, &handle)?;
+        let defaults = Defaults::new(&handle, given, &planning.state)?;
+        let mut load = BulkLoad::new(view, Arc::clone(&handle), Arc::clone(&output.cancel))?;
+        let mut batches = planning.execute(plan)?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| query_error(error, text))?;
+            let batch = defaults.complete(&handle, &batch, &self.database)?;
+            checks.check(&handle, &batch, &|_| None)?;
+            load.add(&batch)?;
+            let label = format!("INSERT {table}");
+            output.progress(Progress { label, done: load.rows(), total: None, in_bytes: false, rows: load.rows() });
+        }
+        output.cancel.check()?;
+        output.cancel.shield();
+        blocking(move || load.finish(&|_| None)).await
+    }
+
+    /// Hands a statement's changes to the transaction block, or commits them.
+    pub(crate) async fn take_over(
+        &self,
+        state: &mut SessionState,
+        changes: Changes,
+        output: &Output,
+    ) -> Result<Vec<RecordBatch>> {
+        let start = changes.view.read;
+        let limit = self.limit();
+        let (mutations, returned) = changes.finish();
+        if let Some(transaction) = &mut state.transaction {
+            transaction.add(mutations, limit)?;
+            return Ok(returned);
+        }
+        if mutations.is_empty() {
+            return Ok(returned);
+        }
+        let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
+        output.cancel.check()?;
+        output.cancel.shield();
+        let database = Arc::clone(&self.database);
+        blocking(move || {
+            let mut writes = Writes::default();
+            for Mutation { key, operation } in mutations {
+                writes.put(key, operation);
+            }
+            database.commit(start, &writes, durability, timeout)
+        })
+        .await?;
+        Ok(returned)
+    }
+
+    /// Sends what RETURNING asks for.
+    async fn returning(
+        &self,
+        table: &TableHandle,
+        rows: Vec<RecordBatch>,
+        items: Option<Vec<ast::SelectItem>>,
+        text: &str,
+        output: &Output,
+    ) -> Result<()> {
+        let Some(items) = items else { return Ok(()) };
+        let visible: Vec<usize> = (0..table.visible).collect();
+        let schema = table.visible_schema();
+        let rows = rows
+            .iter()
+            .map(|batch| {
+                let columns = batch.project(&visible).map_err(arrow_error)?.columns().to_vec();
+                RecordBatch::try_new(Arc::clone(&schema), columns).map_err(arrow_error)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let name = table.schema.name.clone();
+        let memory = MemTable::try_new(schema, vec![rows]).map_err(|error| query_error(error, text))?;
+        let view = ReadView::latest(&self.database, std::time::Duration::ZERO);
+        let mut names = Names::new(view);
+        names.extra = HashMap::from([(name.clone(), Arc::new(memory) as _)]);
+        let planning = self.planning(names, text);
+        let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
+        let query = select(items, vec![table_with_joins(target, None)], None)?;
+        let plan = planning.query(query, &[] as &[ScalarValue]).await?;
+        let plan = planning.physical(&plan).await?;
+        output.send(Event::Schema(plan.schema())).await?;
+        let mut batches = planning.execute(plan)?;
+        while let Some(batch) = batches.next().await {
+            output.send(Event::Batch(batch.map_err(|error| query_error(error, text))?)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn update(
+        &self,
+        state: &mut SessionState,
+        update: ast::Update,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        if let Some(rows) = self.point_update(state, &update, text, output).await? {
+            return Ok(Outcome::rows("UPDATE", rows));
+        }
+        let mut tried = 0;
+        loop {
+            match self.update_once(state, update.clone(), text, output).await {
+                Err(error) if self.again(&mut tried, &error, state, output).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn update_once(
+        &self,
+        state: &mut SessionState,
+        mut update: ast::Update,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        if update.limit.is_some() || !update.order_by.is_empty() {
+            return Err(Error::unsupported("UPDATE with ORDER BY or LIMIT is not supported")
+                .with_hint("WHERE key IN (QUERY … LIMIT n) chooses the rows"));
+        }
+        let (name, alias) = target(&update.table.relation)?;
+        let (table, guard) = self.writable(state, &name, text).await?;
+        let assignments = assignments(&table, &update.assignments, text)?;
+        let qualifier = alias.clone().unwrap_or_else(|| ast::Ident::with_quote('"', &table.schema.name));
+        let mut items = all_columns(&table, &qualifier);
+        for (at, (position, value)) in assignments.iter().enumerate() {
+            let value = default_of(&table, *position, value.clone())?;
+            items.push(item(value, format!("value of assignment {at}")));
+        }
+        let mut from = vec![update.table.clone()];
+        if let Some(
+            ast::UpdateTableFromKind::BeforeSet(tables) | ast::UpdateTableFromKind::AfterSet(tables),
+        ) = update.from.take()
+        {
+            from.extend(tables);
+        }
+        let query = select(items, from, update.selection.take())?;
+        let (mut changes, planning, plan) =
+            self.change_plan(state, &table, query, update.returning.is_some(), text).await?;
+        let width = table.arrow.fields().len();
+        let mut batches = planning.execute(plan)?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| query_error(error, text))?;
+            let old = with_columns(&table, batch.columns()[..width].to_vec())?;
+            let mut new = old.columns().to_vec();
+            for (at, (position, _)) in assignments.iter().enumerate() {
+                new[*position] = column_value(&table, *position, batch.column(width + at))?;
+            }
+            changes.replace(&old, &with_columns(&table, new)?)?;
+        }
+        drop(batches);
+        let rows = changes.rows;
+        let returned = self.take_over(state, changes, output).await?;
+        drop(guard);
+        self.returning(&table, returned, update.returning.take(), text, output).await?;
+        Ok(Outcome::rows("UPDATE", rows))
+    }
+
+    pub(crate) async fn delete(
+        &self,
+        state: &mut SessionState,
+        delete: ast::Delete,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let mut tried = 0;
+        loop {
+            match self.delete_once(state, delete.clone(), text, output).await {
+                Err(error) if self.again(&mut tried, &error, state, output).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn delete_once(
+        &self,
+        state: &mut SessionState,
+        mut delete: ast::Delete,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let (ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables)) = &delete.from;
+        let [first] = tables.as_slice() else {
+            return Err(Error::unsupported("DELETE from several tables is not supported"));
+        };
+        if delete.limit.is_some() || !delete.order_by.is_empty() {
+            return Err(Error::unsupported("DELETE with ORDER BY or LIMIT is not supported")
+                .with_hint("WHERE key IN (QUERY … LIMIT n) chooses the rows"));
+        }
+        let (name, alias) = target(&first.relation)?;
+        let (table, guard) = self.writable(state, &name, text).await?;
+        let qualifier = alias.unwrap_or_else(|| ast::Ident::with_quote('"', &table.schema.name));
+        let mut from = vec![first.clone()];
+        from.extend(delete.using.take().unwrap_or_default());
+        let query = select(all_columns(&table, &qualifier), from, delete.selection.take())?;
+        let (mut changes, planning, plan) =
+            self.change_plan(state, &table, query, delete.returning.is_some(), text).await?;
+        let mut batches = planning.execute(plan)?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| query_error(error, text))?;
+            changes.delete(&with_columns(&table, batch.columns().to_vec())?)?;
+        }
+        drop(batches);
+        let rows = changes.rows;
+        let returned = self.take_over(state, changes, output).await?;
+        drop(guard);
+        self.returning(&table, returned, delete.returning.take(), text, output).await?;
+        Ok(Outcome::rows("DELETE", rows))
+    }
+
+    /// Plans the query of an UPDATE or DELETE, in which the table shows its hidden row id.
+    async fn change_plan<'t>(
+        &self,
+        state: &SessionState,
+        table: &Arc<TableHandle>,
+        query: ast::Query,
+        returning: bool,
+        text: &'t str,
+    ) -> Result<(Changes, Planning<'t>, Arc<dyn datafusion::physical_plan::ExecutionPlan>)> {
+        let mut names = Names::new(self.view(state));
+        let scan = TableScan::with_hidden(Arc::clone(table), names.view.clone());
+        names.extra.insert(table.schema.name.clone(), Arc::new(scan));
+        let Some(query) = self.resolved(Some(query), &mut names, text)? else {
+            return Err(Error::internal("the statement has no query"));
+        };
+        let view = names.view.clone();
+        let mut planning = self.planning(names, text);
+        exact_literals(&mut planning.state);
+        let plan = planning.query(query, &[] as &[ScalarValue]).await?;
+        let plan = planning.physical(&plan).await?;
+        let changes = Changes::new(Arc::clone(table), view, &planning.state, self.limit(), returning)?;
+        Ok((changes, planning, plan))
+    }
+}
+
+/// Reads `1.10` as a decimal, so that a DECIMAL column gets exactly that.
+fn exact_literals(state: &mut DfState) {
+    state.config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
+}
+
+/// The positions of the columns that an INSERT gives.
+fn insert_columns(
+    table: &TableHandle,
+    insert: &ast::Insert,
+    source: Option<&ast::Query>,
+    text: &str,
+) -> Result<Vec<usize>> {
+    if insert.columns.is_empty() {
+        // Fewer values than columns are the first ones, as in PostgreSQL.
+        let width = match source.map(|query| query.body.as_ref()) {
+            None => 0,
+            Some(ast::SetExpr::Values(values)) => {
+                values.rows.first().map_or(0, |row| row.len()).min(table.visible)
+            }
+            Some(_) => table.visible,
+        };
+        return Ok((0..width).collect());
+    }
+    let mut positions = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let position = table.position(&last_name(name));
+        let span = byte_span(name.span(), text);
+        let position = position.map_err(|error| span.clone().map_or(error.clone(), |span| error.at(span)))?;
+        if positions.contains(&position) {
+            let message = format!("column \"{}\" is named twice", last_name(name));
+            let error = Error::new(SqlState::DuplicateColumn, message);
+            return Err(span.map_or(error.clone(), |span| error.at(span)));
+        }
+        positions.push(position);
+    }
+    Ok(positions)
+}
+
+/// Puts the columns' DEFAULT in the place of the word in VALUES.
+fn with_defaults(mut query: ast::Query, table: &TableHandle, given: &[usize], text: &str) -> Result<ast::Query> {
+    let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
+    for row in &mut values.rows {
+        if row.len() != given.len() {
+            let message = format!("INSERT gives {} values for {} columns", row.len(), given.len());
+            let error = Error::new(SqlState::SyntaxError, message);
+            let span = row.first().and_then(|first| byte_span(first.span(), text));
+            return Err(span.map_or(error.clone(), |span| error.at(span)));
+        }
+        for (value, position) in row.iter_mut().zip(given) {
+            *value = default_of(table, *position, value.clone())?;
+        }
+    }
+    Ok(query)
+}
+
+/// The value of an assignment: the word DEFAULT is the column's.
+fn default_of(table: &TableHandle, position: usize, value: ast::Expr) -> Result<ast::Expr> {
+    match &value {
+        ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {
+            match &table.column(position).default {
+                Some(text) => evenkeel_pql::parse_expr(text),
+                None => Ok(ast::Expr::value(ast::Value::Null)),
+            }
+        }
+        _ => Ok(value),
+    }
+}
+
+fn conflict(
+    state: &DfState,
+    table: &TableHandle,
+    insert: &ast::Insert,
+    upsert: bool,
+    text: &str,
+) -> Result<Conflict> {
+    let on = match &insert.on {
+        None if upsert => return Ok(Conflict::Replace),
+        None => return Ok(Conflict::Fail),
+        Some(_) if upsert => {
+            return Err(Error::new(SqlState::SyntaxError, "UPSERT has no ON CONFLICT: it replaces the row")
+                .with_hint("INSERT … ON CONFLICT DO UPDATE changes some columns of it"));
+        }
+        Some(ast::OnInsert::OnConflict(on)) => on,
+        Some(_) => return Err(Error::unsupported("ON DUPLICATE KEY UPDATE is not supported").with_hint("ON CONFLICT …")),
+    };
+    match &on.conflict_target {
+        Some(ast::ConflictTarget::Columns(columns)) => {
+            let mut named = columns.iter().map(|c| table.position(&fold(c))).collect::<Result<Vec<_>>>()?;
+            let mut key = table.key.clone();
+            named.sort_unstable();
+            key.sort_unstable();
+            if named != key {
+                return Err(Error::new(SqlState::InvalidTableDefinition, "ON CONFLICT names no unique key of the table")
+                    .with_hint(format!(
+                        "the primary key is ({})",
+                        table.schema.names(&table.schema.primary_key).join(", ")
+                    )));
+            }
+        }
+        Some(ast::ConflictTarget::OnConstraint(name)) => {
+            let expected = format!("{}_pkey", table.schema.name);
+            if last_name(name) != expected {
+                return Err(Error::new(SqlState::UndefinedObject, format!("there is no constraint \"{name}\""))
+                    .with_hint(format!("the primary key is called {expected}")));
+            }
+        }
+        None => {}
+    }
+    match &on.action {
+        ast::OnConflictAction::DoNothing => Ok(Conflict::Nothing),
+        ast::OnConflictAction::DoUpdate(update) => conflict_update(state, table, insert, update, text),
+    }
+}
+
+fn conflict_update(
+    state: &DfState,
+    table: &TableHandle,
+    insert: &ast::Insert,
+    update: &ast::DoUpdate,
+    text: &str,
+) -> Result<Conflict> {
+    let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
+    let own = alias.unwrap_or_else(|| table.schema.name.clone());
+    let qualified = |name: &str| {
+        DFSchema::try_from_qualified_schema(name, &table.arrow).map_err(|error| query_error(error, text))
+    };
+    let both = qualified(&own)?.join(&qualified("excluded")?).map_err(|error| query_error(error, text))?;
+    let mut compiled = Vec::new();
+    for (position, value) in assignments(table, &update.assignments, text)? {
+        let value = own_columns(default_of(table, position, value)?, &own);
+        compiled.push((position, compile(state, value, &both, text)?));
+    }
+    let condition =
+        update.selection.clone().map(|c| compile(state, own_columns(c, &own), &both, text)).transpose()?;
+    let fields: Vec<Field> =
+        both.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Ok(Conflict::Update(ConflictUpdate { assignments: compiled, condition, schema: Arc::new(Schema::new(fields)) }))
+}
+
+/// Unqualified columns in DO UPDATE are those of the row that is there.
+fn own_columns(mut expr: ast::Expr, table: &str) -> ast::Expr {
+    let _ = ast::visit_expressions_mut(&mut expr, |expr| {
+        if let ast::Expr::Identifier(ident) = expr
+            && !(ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
+        {
+            *expr = ast::Expr::CompoundIdentifier(vec![ast::Ident::with_quote('"', table), ident.clone()]);
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    expr
+}
+
+/// Positions and values of SET.
+pub(crate) fn assignments(
+    table: &TableHandle,
+    assignments: &[ast::Assignment],
+    text: &str,
+) -> Result<Vec<(usize, ast::Expr)>> {
+    let mut found: Vec<(usize, ast::Expr)> = Vec::new();
+    let mut assign = |name: &ast::ObjectName, value: ast::Expr| {
+        let span = byte_span(name.span(), text);
+        let fail = |error: Error| span.clone().map_or(error.clone(), |span| error.at(span));
+        let position = table.position(&last_name(name)).map_err(fail)?;
+        if found.iter().any(|(other, _)| *other == position) {
+            let message = format!("column \"{}\" is set twice", last_name(name));
+            return Err(fail(Error::new(SqlState::DuplicateColumn, message)));
+        }
+        found.push((position, value));
+        Ok(())
+    };
+    for assignment in assignments {
+        match (&assignment.target, &assignment.value) {
+            (ast::AssignmentTarget::ColumnName(name), value) => assign(name, value.clone())?,
+            (ast::AssignmentTarget::Tuple(names), ast::Expr::Tuple(values)) if names.len() == values.len() => {
+                names.iter().zip(values).try_for_each(|(name, value)| assign(name, value.clone()))?;
+            }
+            _ => {
+                return Err(Error::unsupported("SET (a, b) takes as many values in parentheses")
+                    .with_hint("SET a = …, b = …"));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The table of an UPDATE or DELETE, and its alias.
+pub(crate) fn target(relation: &ast::TableFactor) -> Result<(ast::ObjectName, Option<ast::Ident>)> {
+    match relation {
+        ast::TableFactor::Table { name, alias, version: None, .. } => {
+            Ok((name.clone(), alias.as_ref().map(|alias| alias.name.clone())))
+        }
+        _ => Err(Error::new(SqlState::WrongObjectType, "only a table can be changed")),
+    }
+}
+
+fn all_columns(table: &TableHandle, qualifier: &ast::Ident) -> Vec<ast::SelectItem> {
+    let column = |(at, field): (usize, &Arc<Field>)| {
+        let ident = ast::Ident::with_quote('"', field.name());
+        item(ast::Expr::CompoundIdentifier(vec![qualifier.clone(), ident]), format!("column {at}"))
+    };
+    table.arrow.fields().iter().enumerate().map(column).collect()
+}
+
+fn item(expr: ast::Expr, alias: String) -> ast::SelectItem {
+    ast::SelectItem::ExprWithAlias { expr, alias: ast::Ident::with_quote('"', alias) }
+}
+
+pub(crate) fn table_with_joins(name: ast::ObjectName, alias: Option<ast::TableAlias>) -> ast::TableWithJoins {
+    let relation = ast::TableFactor::Table {
+        name,
+        alias,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    };
+    ast::TableWithJoins { relation, joins: vec![] }
+}
+
+/// `SELECT items FROM from WHERE selection`.
+pub(crate) fn select(
+    items: Vec<ast::SelectItem>,
+    from: Vec<ast::TableWithJoins>,
+    selection: Option<ast::Expr>,
+) -> Result<ast::Query> {
+    let evenkeel_pql::StatementKind::Sql(statement) = evenkeel_pql::parse_statement("SELECT 1")?.kind else {
+        return Err(Error::internal("SELECT is no query"));
+    };
+    let ast::Statement::Query(mut query) = *statement else { return Err(Error::internal("SELECT is no query")) };
+    let ast::SetExpr::Select(body) = query.body.as_mut() else { return Err(Error::internal("SELECT is no query")) };
+    body.projection = items;
+    body.from = from;
+    body.selection = selection;
+    Ok(*query)
+}
+

@@ -1,0 +1,214 @@
+//! Errors of the query engine in the user's words.
+
+use arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::common::diagnostic::Diagnostic;
+use evenkeel_model::{Error, SqlState, did_you_mean};
+
+/// 42703 with a "did you mean" among the columns there are.
+pub(crate) fn undefined_column<'a>(
+    name: &str,
+    table: Option<&str>,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Error {
+    let place = table.map_or_else(String::new, |table| format!(" in {table}"));
+    let error = Error::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist{place}"));
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    match did_you_mean(name, candidates.iter().copied()) {
+        Some(near) => error.with_hint(format!("did you mean {near}?")),
+        None if candidates.is_empty() => error,
+        None if candidates.len() <= 30 => error.with_hint(format!("there are: {}", candidates.join(", "))),
+        None => error,
+    }
+}
+
+/// 42P01 with a "did you mean" among the tables there are.
+pub(crate) fn undefined_table<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Error {
+    let error = Error::new(SqlState::UndefinedTable, format!("table \"{name}\" does not exist"));
+    match did_you_mean(name, candidates) {
+        Some(near) => error.with_hint(format!("did you mean {near}?")),
+        None => error.with_hint("SHOW TABLES lists the tables there are"),
+    }
+}
+
+/// DataFusion's error as ours; `text` is the statement, for the place.
+pub(crate) fn query_error(error: DataFusionError, text: &str) -> Error {
+    match error {
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            let mut error = query_error(*inner, text);
+            if error.span.is_none() {
+                error.span = span(&diagnostic, text);
+            }
+            error
+        }
+        DataFusionError::Context(_, inner) => query_error(*inner, text),
+        DataFusionError::Shared(inner) => match as_own(&inner) {
+            Some(own) => own,
+            None => by_message(&inner.strip_backtrace(), classify(&inner)),
+        },
+        DataFusionError::Collection(mut errors) if !errors.is_empty() => query_error(errors.remove(0), text),
+        DataFusionError::External(inner) => match inner.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => match other.downcast::<DataFusionError>() {
+                Ok(error) => query_error(*error, text),
+                Err(other) => Error::new(SqlState::InternalError, other.to_string()),
+            },
+        },
+        DataFusionError::ArrowError(inner, _) => arrow_error(*inner),
+        DataFusionError::SchemaError(inner, _) => schema_error(*inner),
+        DataFusionError::ResourcesExhausted(message) => {
+            Error::new(SqlState::OutOfMemory, "the query needs more memory than memory_limit allows")
+                .with_detail(first_line(&message))
+                .with_hint("raise memory_limit, or read less at once")
+        }
+        DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
+            Error::new(SqlState::DiskFull, "no space left on the disk for the query's intermediate results")
+        }
+        other => by_message(&other.strip_backtrace(), classify(&other)),
+    }
+}
+
+/// An error of ours that a shared error carries.
+fn as_own(error: &DataFusionError) -> Option<Error> {
+    match error.find_root() {
+        DataFusionError::External(inner) => inner.downcast_ref::<Error>().cloned(),
+        _ => None,
+    }
+}
+
+fn classify(error: &DataFusionError) -> SqlState {
+    match error.find_root() {
+        DataFusionError::NotImplemented(_) => SqlState::FeatureNotSupported,
+        DataFusionError::SQL(..) => SqlState::SyntaxError,
+        DataFusionError::Plan(_) => SqlState::SyntaxError,
+        DataFusionError::Execution(_) => SqlState::InvalidParameterValue,
+        DataFusionError::ArrowError(..) => SqlState::InvalidTextRepresentation,
+        _ => SqlState::InternalError,
+    }
+}
+
+/// What DataFusion says only in words.
+fn by_message(message: &str, state: SqlState) -> Error {
+    let mut text = message;
+    for prefix in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "Arrow error: ",
+        "Optimizer rule ",
+        "External error: ",
+        "SQL error: ",
+    ] {
+        text = text.strip_prefix(prefix).unwrap_or(text);
+    }
+    let lower = text.to_lowercase();
+    let state = if lower.starts_with("invalid function") || lower.contains("failed to coerce arguments") {
+        SqlState::UndefinedFunction
+    } else if lower.contains("cannot infer common")
+        || lower.contains("cannot coerce")
+        || lower.contains("failed to coerce")
+        || lower.contains("unsupported cast")
+        || lower.contains("type_coercion")
+    {
+        SqlState::DatatypeMismatch
+    } else if lower.contains("must appear in the group by") || lower.contains("must be in group by") {
+        SqlState::GroupingError
+    } else if lower.contains("divide by zero") {
+        return Error::new(SqlState::DivisionByZero, "division by zero");
+    } else if lower.contains("overflow") {
+        SqlState::NumericValueOutOfRange
+    } else {
+        state
+    };
+    let (line, hint) = match text.split_once("\nDid you mean") {
+        Some((line, near)) => (line, Some(format!("did you mean{}", near.lines().next().unwrap_or("")))),
+        None => (text, None),
+    };
+    let mut error = Error::new(state, decapitalise(&first_line(line)));
+    error.hint = hint;
+    error
+}
+
+fn schema_error(error: SchemaError) -> Error {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let names: Vec<String> = valid_fields.iter().map(|column| column.name.clone()).collect();
+            let table = field.relation.as_ref().map(|relation| relation.table().to_string());
+            undefined_column(&field.name, table.as_deref(), names.iter().map(String::as_str))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            Error::new(SqlState::AmbiguousColumn, format!("column reference \"{}\" is ambiguous", field.name))
+                .with_hint("say which table's: table.column")
+        }
+        SchemaError::DuplicateUnqualifiedField { name } => {
+            Error::new(SqlState::DuplicateColumn, format!("the name \"{name}\" is given to two columns"))
+                .with_hint("give one of them another name with AS")
+        }
+        SchemaError::DuplicateQualifiedField { qualifier, name } => {
+            Error::new(SqlState::DuplicateColumn, format!("the name \"{}.{name}\" is given to two columns", qualifier.table()))
+                .with_hint("give one of them another name with AS")
+        }
+    }
+}
+
+/// Arrow's error as ours.
+pub(crate) fn arrow_error(error: ArrowError) -> Error {
+    match error {
+        ArrowError::DivideByZero => Error::new(SqlState::DivisionByZero, "division by zero"),
+        ArrowError::ArithmeticOverflow(message) => {
+            Error::new(SqlState::NumericValueOutOfRange, format!("value out of range: {}", decapitalise(&message)))
+        }
+        ArrowError::CastError(message) => Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message)),
+        ArrowError::ParseError(message) => Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message)),
+        ArrowError::InvalidArgumentError(message) => Error::new(SqlState::DatatypeMismatch, decapitalise(&message)),
+        ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => Error::new(SqlState::InternalError, other.to_string()),
+        },
+        ArrowError::IoError(message, inner) => match inner.kind() {
+            std::io::ErrorKind::StorageFull => Error::new(SqlState::DiskFull, "no space left on the disk"),
+            _ => Error::new(SqlState::IoError, message),
+        },
+        other => Error::new(SqlState::InternalError, other.to_string()),
+    }
+}
+
+/// Our error on its way through DataFusion.
+pub(crate) fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or("").trim_end_matches('.').to_string()
+}
+
+/// PostgreSQL's messages begin in lower case; words such as `SELECT` stay as they are.
+fn decapitalise(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(first), Some(second)) if first.is_uppercase() && second.is_lowercase() => {
+            first.to_lowercase().chain(text.chars().skip(1)).collect()
+        }
+        _ => text.to_string(),
+    }
+}
+
+fn span(diagnostic: &Diagnostic, text: &str) -> Option<evenkeel_model::Span> {
+    let span = diagnostic.span?;
+    let start = offset(text, span.start.line, span.start.column)?;
+    let end = offset(text, span.end.line, span.end.column)?;
+    Some(start..end.max(start))
+}
+
+/// The byte offset of a line and column, both from 1, columns in characters.
+pub(crate) fn offset(text: &str, line: u64, column: u64) -> Option<usize> {
+    if line == 0 || column == 0 {
+        return None;
+    }
+    let start = match line {
+        1 => 0,
+        _ => text.match_indices('\n').nth(line as usize - 2)?.0 + 1,
+    };
+    let rest = &text[start..];
+    Some(start + rest.char_indices().nth(column as usize - 1).map_or(rest.len(), |(at, _)| at))
+}

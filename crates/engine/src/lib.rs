@@ -1,0 +1,40 @@
+//! Sessions, transactions, DataFusion over shards, DDL and DML.
+//!
+//! A [`Database`] is a directory; a [`Session`] runs statements against it, one after another, and answers each with a
+//! stream of [`Event`]s. The life of a statement: `session` (lists it, limits it) → `statement` (what kind) → `planning`
+//! (names, DataFusion) → `scan` over shards for what is read, `dml` → `transaction` or `load` for what is written.
+
+mod administration;
+mod background;
+mod copy;
+mod database;
+mod ddl;
+mod dml;
+mod error;
+mod evaluate;
+#[path = "/tmp/files_stub.rs"]
+mod files;
+mod load;
+mod meta;
+mod oracle;
+mod output;
+mod planning;
+mod point;
+mod registry;
+mod route;
+mod scan;
+mod session;
+mod snapshots;
+mod statement;
+mod table;
+mod transaction;
+mod types;
+mod validate;
+mod view;
+
+pub use database::{Database, OpenOptions};
+pub use datafusion::common::ScalarValue;
+pub use evenkeel_storage::codec::Value;
+pub use output::{Event, Progress};
+pub use point::Prepared;
+pub use session::{Answer, Session, TransactionState};

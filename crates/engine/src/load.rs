@@ -1,0 +1,407 @@
+//! Bulk loads: rows are encoded, sorted per shard (on disk where they are many), written as sorted files and taken in by
+//! all shards, visible in one moment or not at all.
+//!
+//! ```text
+//! batches ─▶ encode ─▶ buffer per shard ─▶ sort ─▶ runs on disk (only above the budget)
+//!                                            ╰────────▶ merge ─▶ sorted files ─▶ BeginLoad ─▶ ingest ─▶ commit record
+//! ```
+//!
+//! WHAT MAY NEVER HAPPEN: a part of a load stays after a failure or a crash; a reader sees a part of it; two rows of one
+//! key get in. The rows carry the load's timestamp, readers skip it until the commit record stands, and a restart takes
+//! back every load without one. The caller keeps other writers off the table meanwhile.
+
+use crate::database::{Database, Load, StoredLoad, apply_error, io_error};
+use crate::meta::MetaChange;
+use crate::session::Cancel;
+use crate::table::{RowEncoder, TableHandle};
+use crate::view::ReadView;
+use arrow::record_batch::RecordBatch;
+use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
+use evenkeel_storage::{Command, Durability, SortedRows};
+use parking_lot::Mutex;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Says where the row of an ordinal came from, for errors.
+pub(crate) type Origin<'a> = dyn Fn(u64) -> Option<String> + Sync + 'a;
+
+/// A load under way.
+pub(crate) struct BulkLoad {
+    database: Arc<Database>,
+    table: Arc<TableHandle>,
+    view: ReadView,
+    /// Whether the table has rows that keys must be compared with.
+    check_existing: bool,
+    directory: PathBuf,
+    budget: usize,
+    buffered: usize,
+    buffers: BTreeMap<ShardId, Buffer>,
+    rows: u64,
+    runs: usize,
+    cancel: Arc<Cancel>,
+}
+
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    runs: Vec<PathBuf>,
+}
+
+/// A row in a buffer: where its key and its row are, and which row of the input it was.
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The token: most comparisons need no look at the bytes.
+    token: u64,
+    start: usize,
+    key_len: u32,
+    row_len: u32,
+    ordinal: u64,
+}
+
+impl Buffer {
+    fn key(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.start..entry.start + entry.key_len as usize]
+    }
+
+    fn row(&self, entry: &Entry) -> &[u8] {
+        let start = entry.start + entry.key_len as usize;
+        &self.bytes[start..start + entry.row_len as usize]
+    }
+
+    fn sort(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let key = |entry: &Entry| &bytes[entry.start..entry.start + entry.key_len as usize];
+        self.entries.sort_unstable_by(|a, b| {
+            a.token.cmp(&b.token).then_with(|| key(a).cmp(key(b))).then_with(|| a.ordinal.cmp(&b.ordinal))
+        });
+        self.bytes = bytes;
+    }
+}
+
+impl BulkLoad {
+    /// Begins a load. The caller holds the table for itself, so that `view` sees all there is.
+    pub(crate) fn new(view: ReadView, table: Arc<TableHandle>, cancel: Arc<Cancel>) -> Result<Self> {
+        let database = Arc::clone(&view.database);
+        let name = format!("load-{}", database.oracle.next()?.0);
+        let directory = database.directory.join("tmp").join(name);
+        std::fs::create_dir_all(&directory).map_err(|error| io_error("cannot make", &directory, &error))?;
+        let empty = view.exact_count(table.schema.id).is_some_and(|(rows, _)| rows == 0);
+        Ok(Self {
+            check_existing: !empty && !table.schema.has_hidden_key(),
+            budget: (database.settings().size("memory_limit") as usize / 4).clamp(8 << 20, 256 << 20),
+            database,
+            table,
+            view,
+            directory,
+            buffered: 0,
+            buffers: BTreeMap::new(),
+            rows: 0,
+            runs: 0,
+            cancel,
+        })
+    }
+
+    /// How many rows were added.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Adds the rows of a batch that has all columns of the table.
+    pub(crate) fn add(&mut self, batch: &RecordBatch) -> Result<()> {
+        let table = Arc::clone(&self.table);
+        let mut encoder: RowEncoder<'_> = table.encoder(batch)?;
+        let mut key = Vec::new();
+        for row in 0..batch.num_rows() {
+            key.clear();
+            let token = encoder.key(row, &mut key)?;
+            let buffer = self.buffers.entry(self.database.slots.route(token)).or_default();
+            let start = buffer.bytes.len();
+            buffer.bytes.extend_from_slice(&key);
+            encoder.row(row, &mut buffer.bytes)?;
+            let row_len = buffer.bytes.len() - start - key.len();
+            buffer.entries.push(Entry {
+                token: token.0,
+                start,
+                key_len: key.len() as u32,
+                row_len: row_len as u32,
+                ordinal: self.rows,
+            });
+            self.rows += 1;
+            self.buffered += key.len() + row_len + size_of::<Entry>();
+        }
+        if self.buffered > self.budget { self.spill() } else { Ok(()) }
+    }
+
+    /// Writes what is buffered as sorted runs.
+    fn spill(&mut self) -> Result<()> {
+        for (shard, buffer) in &mut self.buffers {
+            self.cancel.check()?;
+            if buffer.entries.is_empty() {
+                continue;
+            }
+            buffer.sort();
+            let path = self.directory.join(format!("{shard}-{}.run", self.runs));
+            self.runs += 1;
+            write_run(buffer, &path).map_err(|error| io_error("cannot write", &path, &error))?;
+            buffer.runs.push(path);
+            buffer.bytes.clear();
+            buffer.entries.clear();
+        }
+        self.buffered = 0;
+        Ok(())
+    }
+
+    /// Makes the rows visible, durably. Returns how many they are.
+    ///
+    /// # Errors
+    /// 23505 for a key that is there twice, or what the disk says: then nothing of the load remains.
+    pub(crate) fn finish(mut self, origin: &Origin<'_>) -> Result<u64> {
+        if self.rows == 0 {
+            return Ok(0);
+        }
+        let buffers = std::mem::take(&mut self.buffers);
+        let load = self.register()?;
+        let outcome = self.write_and_ingest(buffers, load, origin).and_then(|()| self.publish(load));
+        if let Err(error) = outcome {
+            self.withdraw(load);
+            return Err(error);
+        }
+        Ok(self.rows)
+    }
+
+    /// Takes the load's timestamp; readers above it skip its rows from here on.
+    fn register(&self) -> Result<Timestamp> {
+        let mut loads = self.database.loads.write();
+        let load = self.database.oracle.next()?;
+        loads.push(Load { table: self.table.schema.id, load, commit: None, counted: false });
+        Ok(load)
+    }
+
+    fn write_and_ingest(
+        &self,
+        buffers: BTreeMap<ShardId, Buffer>,
+        load: Timestamp,
+        origin: &Origin<'_>,
+    ) -> Result<()> {
+        let work = Mutex::new(buffers.into_iter().collect::<Vec<_>>());
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let worker = || -> Result<()> {
+            loop {
+                let Some((shard, buffer)) = work.lock().pop() else { return Ok(()) };
+                self.ingest_shard(shard, buffer, load, origin)?;
+            }
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+            let mut outcome = worker();
+            for thread in threads {
+                let done = thread.join().unwrap_or_else(|_| Err(Error::internal("a loading thread panicked")));
+                outcome = outcome.and(done);
+            }
+            outcome
+        })
+    }
+
+    fn ingest_shard(&self, id: ShardId, mut buffer: Buffer, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
+        let shard = self.database.shard(id)?;
+        let mut files = SortedRows::new(shard, &self.database.store, &self.directory, load);
+        buffer.sort();
+        if buffer.runs.is_empty() {
+            let mut last: Option<&Entry> = None;
+            let rows = buffer.entries.iter().map(|entry| {
+                let (key, duplicate) = (buffer.key(entry), last.filter(|last| buffer.key(last) == buffer.key(entry)));
+                last = Some(entry);
+                self.check_key(key, entry.ordinal, duplicate.map(|entry| entry.ordinal), origin)?;
+                Ok((key, buffer.row(entry)))
+            });
+            files.write(rows)?;
+        } else {
+            self.merge(&buffer, &mut files, origin)?;
+        }
+        let begin = Command::BeginLoad { load, table: self.table.schema.id, counts: files.counts() };
+        shard.apply(&begin, Durability::Synced).map_err(apply_error)?;
+        self.cancel.check()?;
+        shard.ingest(files.files())
+    }
+
+    /// Merges the runs with what is still in memory.
+    fn merge(&self, buffer: &Buffer, files: &mut SortedRows<'_>, origin: &Origin<'_>) -> Result<()> {
+        let mut merged = Merge::new(buffer)?;
+        let mut last: Option<(Vec<u8>, u64)> = None;
+        // Rows are handed on in groups, because a run's reader reuses its buffers.
+        let mut group: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        loop {
+            group.clear();
+            let mut bytes = 0;
+            while bytes < 64 << 20 {
+                let Some(row) = merged.next()? else { break };
+                let duplicate = last.as_ref().filter(|(key, _)| *key == row.key).map(|(_, ordinal)| *ordinal);
+                self.check_key(&row.key, row.ordinal, duplicate, origin)?;
+                last = Some((row.key.clone(), row.ordinal));
+                bytes += row.key.len() + row.row.len();
+                group.push((row.key, row.row));
+            }
+            if group.is_empty() {
+                return Ok(());
+            }
+            self.cancel.check()?;
+            files.write(group.iter().map(|(key, row)| Ok((key.as_slice(), row.as_slice()))))?;
+        }
+    }
+
+    fn check_key(&self, key: &[u8], ordinal: u64, duplicate: Option<u64>, origin: &Origin<'_>) -> Result<()> {
+        let described = || evenkeel_storage::codec::key::describe(&self.table.key_types(), key);
+        let place = |ordinal: u64| origin(ordinal).map_or_else(String::new, |place| format!("{place}: "));
+        let columns = || self.table.schema.names(&self.table.schema.primary_key).join(", ");
+        if let Some(first) = duplicate {
+            let error = duplicate_key(&self.table.schema.name);
+            let earlier = origin(first).map_or_else(String::new, |place| format!(", first in {place}"));
+            return Err(error.with_detail(format!(
+                "{}the key ({}) = {} is there twice{earlier}",
+                place(ordinal),
+                columns(),
+                described()
+            )));
+        }
+        if self.check_existing && self.view.get(self.table.schema.id, key, |_| ())?.is_some() {
+            let detail = format!("{}the key ({}) = {} exists already", place(ordinal), columns(), described());
+            return Err(duplicate_key(&self.table.schema.name).with_detail(detail));
+        }
+        Ok(())
+    }
+
+    /// The commit point: from here on readers see the rows.
+    fn publish(&self, load: Timestamp) -> Result<()> {
+        let table = self.table.schema.id;
+        let commit = {
+            let mut loads = self.database.loads.write();
+            let commit = self.database.oracle.next()?;
+            let mut change = MetaChange::default();
+            change.put(&format!("load/{}", load.0), &StoredLoad { table, commit })?;
+            self.database.meta.commit(change)?;
+            loads.iter_mut().filter(|l| l.load == load).for_each(|l| l.commit = Some(commit));
+            commit
+        };
+        for shard in self.database.shards.values() {
+            let counted = shard.apply(&Command::FinishLoad { load }, Durability::Synced);
+            shard.note_load(table, commit);
+            // The rows are committed; counters that could not be written are made good at the next start.
+            if let Err(error) = counted {
+                self.database.registry.report_background(&apply_error(error));
+            }
+        }
+        self.database.loads.write().iter_mut().filter(|l| l.load == load).for_each(|l| l.counted = true);
+        Ok(())
+    }
+
+    fn withdraw(&self, load: Timestamp) {
+        let mut clean = true;
+        for shard in self.database.shards.values() {
+            if let Err(error) = shard.apply(&Command::AbortLoad { load }, Durability::Synced) {
+                clean = false;
+                self.database.registry.report_background(&apply_error(error));
+            }
+        }
+        // Rows that could not be taken back stay hidden, and the next start takes them back.
+        if clean {
+            self.database.loads.write().retain(|other| other.load != load);
+        }
+    }
+}
+
+impl Drop for BulkLoad {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// 23505 for a table.
+pub(crate) fn duplicate_key(table: &str) -> Error {
+    Error::new(SqlState::UniqueViolation, format!("duplicate key: \"{table}\" has a row with this primary key"))
+        .with_hint("ON CONFLICT DO NOTHING skips such rows, UPSERT replaces them")
+}
+
+fn write_run(buffer: &Buffer, path: &std::path::Path) -> std::io::Result<()> {
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    for entry in &buffer.entries {
+        file.write_all(&entry.key_len.to_le_bytes())?;
+        file.write_all(&entry.row_len.to_le_bytes())?;
+        file.write_all(&entry.ordinal.to_le_bytes())?;
+        file.write_all(buffer.key(entry))?;
+        file.write_all(buffer.row(entry))?;
+    }
+    file.flush()
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct MergedRow {
+    key: Vec<u8>,
+    ordinal: u64,
+    row: Vec<u8>,
+}
+
+/// Runs and the buffer, as one ascending sequence.
+struct Merge<'b> {
+    runs: Vec<BufReader<File>>,
+    buffer: &'b Buffer,
+    next_entry: usize,
+    heap: BinaryHeap<Reverse<(MergedRow, usize)>>,
+}
+
+impl<'b> Merge<'b> {
+    fn new(buffer: &'b Buffer) -> Result<Self> {
+        let open = |path: &PathBuf| {
+            let file = File::open(path).map_err(|error| io_error("cannot read", path, &error))?;
+            Ok(BufReader::with_capacity(1 << 20, file))
+        };
+        let runs = buffer.runs.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let mut merge = Self { runs, buffer, next_entry: 0, heap: BinaryHeap::new() };
+        for source in 0..=merge.runs.len() {
+            merge.pull(source)?;
+        }
+        Ok(merge)
+    }
+
+    fn pull(&mut self, source: usize) -> Result<()> {
+        let row = match self.runs.get_mut(source) {
+            Some(run) => read_row(run)
+                .map_err(|error| Error::new(SqlState::IoError, format!("cannot read a sorted run: {error}")))?,
+            None => self.buffer.entries.get(self.next_entry).map(|entry| {
+                self.next_entry += 1;
+                let (key, row) = (self.buffer.key(entry).to_vec(), self.buffer.row(entry).to_vec());
+                MergedRow { key, ordinal: entry.ordinal, row }
+            }),
+        };
+        if let Some(row) = row {
+            self.heap.push(Reverse((row, source)));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<MergedRow>> {
+        let Some(Reverse((row, source))) = self.heap.pop() else { return Ok(None) };
+        self.pull(source)?;
+        Ok(Some(row))
+    }
+}
+
+fn read_row(run: &mut BufReader<File>) -> std::io::Result<Option<MergedRow>> {
+    let mut head = [0; 16];
+    match run.read_exact(&mut head[..1]) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+        other => other?,
+    }
+    run.read_exact(&mut head[1..])?;
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (key_len, row_len) = (number(0) as usize, number(4) as usize);
+    let ordinal = u64::from(number(8)) | u64::from(number(12)) << 32;
+    let mut row = MergedRow { key: vec![0; key_len], ordinal, row: vec![0; row_len] };
+    run.read_exact(&mut row.key)?;
+    run.read_exact(&mut row.row)?;
+    Ok(Some(row))
+}

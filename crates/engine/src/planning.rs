@@ -1,0 +1,463 @@
+//! From a statement's tree to a DataFusion plan: names are looked up in one view of the database, and everything that is
+//! wrong is said with its place.
+
+use crate::database::Schemas;
+use crate::error::{external, offset, query_error, undefined_table};
+use crate::scan::TableScan;
+use crate::view::ReadView;
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemTable, SchemaProvider};
+use datafusion::common::{ParamValues, Result as DfResult, ScalarValue, TableReference};
+use datafusion::datasource::{TableProvider, ViewTable};
+use datafusion::execution::context::SessionState;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::parser::Statement as DfStatement;
+use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM};
+use evenkeel_model::{Error, Result, Span, SqlState};
+use evenkeel_storage::codec::arrow_type;
+use parking_lot::RwLock;
+use sqlparser::ast::{self, Spanned, Visit, Visitor};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The one catalog there is.
+const CATALOG: &str = "evenkeel";
+/// Rows of a batch.
+pub(crate) const BATCH_ROWS: usize = 8192;
+/// Views within views.
+const VIEW_DEPTH_MAX: usize = 32;
+
+/// What all statements of a database are planned with: functions, optimizer, memory.
+pub(crate) struct Planner {
+    spill: PathBuf,
+    base: RwLock<SessionState>,
+}
+
+impl Planner {
+    pub(crate) fn new(spill: &Path, memory_limit: usize) -> Result<Self> {
+        let base = base_state(spill, memory_limit).map_err(|error| query_error(error, ""))?;
+        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(base) })
+    }
+
+    /// Statements planned from now on share this much memory.
+    pub(crate) fn set_memory_limit(&self, bytes: usize) {
+        if let Ok(base) = base_state(&self.spill, bytes) {
+            *self.base.write() = base;
+        }
+    }
+
+    /// A state in which a statement's tables are looked up in `names`.
+    pub(crate) fn state(&self, names: Names) -> SessionState {
+        let mut state = self.base.read().clone();
+        state.mark_start_execution();
+        let planner = Arc::new(state.clone());
+        state.register_catalog_list(Arc::new(StatementCatalog { names: Arc::new(names), planner, depth: 0 }));
+        state
+    }
+}
+
+fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
+    let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    let mut config = SessionConfig::new()
+        .with_default_catalog_and_schema(CATALOG, PUBLIC)
+        .with_create_default_catalog_and_schema(false)
+        .with_target_partitions(cores)
+        .with_batch_size(BATCH_ROWS);
+    let options = config.options_mut();
+    options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
+    options.sql_parser.collect_spans = true;
+    // A sort may spill, but must keep enough to merge with.
+    options.execution.sort_spill_reservation_bytes = (memory_limit / 16).min(10 << 20);
+    let tops = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_limit), tops)))
+        .with_disk_manager_builder(
+            DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_path_buf()])),
+        )
+        .build_arc()?;
+    Ok(SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_type_planner(Arc::new(PqlTypes))
+        .build())
+}
+
+/// PQL's types where DataFusion would take others: times in microseconds, UUID and JSON as text.
+#[derive(Debug)]
+struct PqlTypes;
+
+impl TypePlanner for PqlTypes {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> DfResult<Option<arrow::datatypes::FieldRef>> {
+        use ast::DataType as Sql;
+        let ours = match sql_type {
+            Sql::Timestamp(..) | Sql::Time(..) | Sql::Uuid | Sql::JSON | Sql::JSONB | Sql::Interval { .. }
+            | Sql::TimestampNtz(_) => crate::types::column_type(sql_type).ok(),
+            Sql::Custom(name, _) if name.to_string().eq_ignore_ascii_case("timestamptz") => {
+                Some(evenkeel_model::ColumnType::TimestampTz)
+            }
+            _ => None,
+        };
+        Ok(ours.map(|column| Arc::new(arrow::datatypes::Field::new("", arrow_type(&column), true))))
+    }
+}
+
+/// The names that a statement can use.
+pub(crate) struct Names {
+    pub(crate) view: ReadView,
+    pub(crate) schemas: Arc<Schemas>,
+    /// Tables of this statement only, by name; they hide stored ones.
+    pub(crate) extra: HashMap<String, Arc<dyn TableProvider>>,
+    /// Views and tables at other times, by their name with a mark (see [`at_time`]).
+    pub(crate) times: HashMap<String, (String, evenkeel_model::Timestamp)>,
+}
+
+impl Names {
+    pub(crate) fn new(view: ReadView) -> Self {
+        let schemas = view.database.schemas();
+        Self { view, schemas, extra: HashMap::new(), times: HashMap::new() }
+    }
+
+    /// Whether a name in a schema means something.
+    fn knows(&self, schema: &str, name: &str) -> bool {
+        match schema {
+            PUBLIC => {
+                self.extra.contains_key(name)
+                    || self.times.contains_key(name)
+                    || self.schemas.tables.contains_key(name)
+                    || self.schemas.views.contains_key(name)
+            }
+            _ => evenkeel_catalog::computed_tables().any(|table| table.schema_name == schema && table.name == name),
+        }
+    }
+
+    fn candidates(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.schemas.tables.keys().chain(self.schemas.views.keys()).cloned().collect();
+        names.extend(evenkeel_catalog::computed_tables().map(|table| format!("{}.{}", table.schema_name, table.name)));
+        names
+    }
+}
+
+struct StatementCatalog {
+    names: Arc<Names>,
+    planner: Arc<SessionState>,
+    depth: usize,
+}
+
+impl std::fmt::Debug for StatementCatalog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StatementCatalog")
+    }
+}
+
+impl Clone for StatementCatalog {
+    fn clone(&self) -> Self {
+        Self { names: Arc::clone(&self.names), planner: Arc::clone(&self.planner), depth: self.depth }
+    }
+}
+
+impl CatalogProviderList for StatementCatalog {
+    fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        vec![CATALOG.to_string()]
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        (name == CATALOG).then(|| Arc::new(self.clone()) as Arc<dyn CatalogProvider>)
+    }
+}
+
+impl CatalogProvider for StatementCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        [PUBLIC, SYSTEM, INFORMATION_SCHEMA].map(str::to_string).to_vec()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        let schema = [PUBLIC, SYSTEM, INFORMATION_SCHEMA].into_iter().find(|schema| *schema == name)?;
+        Some(Arc::new(StatementSchema { schema, catalog: self.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct StatementSchema {
+    schema: &'static str,
+    catalog: StatementCatalog,
+}
+
+#[async_trait]
+impl SchemaProvider for StatementSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.catalog.names.candidates()
+    }
+
+    async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
+        let names = &self.catalog.names;
+        if self.schema != PUBLIC {
+            let table = evenkeel_catalog::computed_tables().find(|t| t.schema_name == self.schema && t.name == name);
+            return table.map(|table| self.catalog.computed(table)).transpose();
+        }
+        if let Some(extra) = names.extra.get(name) {
+            return Ok(Some(Arc::clone(extra)));
+        }
+        let (name, view) = match names.times.get(name) {
+            Some((name, read)) => (name.as_str(), names.view.as_of(*read)),
+            None => (name, names.view.clone()),
+        };
+        if let Some(table) = names.schemas.tables.get(name) {
+            return Ok(Some(Arc::new(TableScan::new(Arc::clone(table), view))));
+        }
+        match names.schemas.views.get(name) {
+            Some(stored) => self.catalog.view(stored, view).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.catalog.names.knows(self.schema, name)
+    }
+}
+
+impl StatementCatalog {
+    fn computed(&self, table: &'static evenkeel_catalog::SystemTable) -> DfResult<Arc<dyn TableProvider>> {
+        let batch = (table.batch)(&self.names.view.database.snapshot());
+        Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    }
+
+    async fn view(&self, stored: &evenkeel_catalog::View, view: ReadView) -> DfResult<Arc<dyn TableProvider>> {
+        if self.depth == VIEW_DEPTH_MAX {
+            let message = format!("view \"{}\" is nested deeper than {VIEW_DEPTH_MAX} views", stored.name);
+            return Err(external(Error::new(SqlState::ProgramLimitExceeded, message)));
+        }
+        let mut state = self.planner.as_ref().clone();
+        let names = Names { extra: HashMap::new(), ..Names::new(view) };
+        let catalog = Self { names: Arc::new(names), planner: Arc::clone(&self.planner), depth: self.depth + 1 };
+        state.register_catalog_list(Arc::new(catalog));
+        let inside = |error: Error| {
+            let message = format!("in view \"{}\": {}", stored.name, error.message);
+            external(Error { message, span: None, ..error })
+        };
+        let statement = evenkeel_pql::parse_statement(&stored.query).map_err(inside)?;
+        let evenkeel_pql::StatementKind::Sql(statement) = statement.kind else {
+            return Err(external(Error::internal(format!("view \"{}\" is not a query", stored.name))));
+        };
+        let plan = Box::pin(state.statement_to_plan(DfStatement::Statement(statement)));
+        let plan = plan.await.map_err(|error| inside(query_error(error, &stored.query)))?;
+        Ok(Arc::new(ViewTable::new(rename(plan, &stored.columns)?, Some(stored.query.clone()))))
+    }
+}
+
+/// Gives a plan's columns other names.
+pub(crate) fn rename(plan: LogicalPlan, columns: &[String]) -> DfResult<LogicalPlan> {
+    use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+    if columns.is_empty() {
+        return Ok(plan);
+    }
+    let items: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .enumerate()
+        .map(|(at, column)| match columns.get(at) {
+            Some(name) => Expr::Column(column).alias(name),
+            None => Expr::Column(column),
+        })
+        .collect();
+    LogicalPlanBuilder::from(plan).project(items)?.build()
+}
+
+/// A statement with the text it came from and the names it can use.
+pub(crate) struct Planning<'a> {
+    pub(crate) state: SessionState,
+    pub(crate) text: &'a str,
+}
+
+impl Planning<'_> {
+    /// Plans a query.
+    pub(crate) async fn query(&self, query: ast::Query, parameters: &[ScalarValue]) -> Result<LogicalPlan> {
+        let statement = ast::Statement::Query(Box::new(query));
+        let plan = self.state.statement_to_plan(DfStatement::Statement(Box::new(statement)));
+        let plan = plan.await.map_err(|error| query_error(error, self.text))?;
+        if parameters.is_empty() {
+            return Ok(plan);
+        }
+        plan.with_param_values(ParamValues::from(parameters.to_vec())).map_err(|error| query_error(error, self.text))
+    }
+
+    /// Optimizes a plan and decides how it runs.
+    pub(crate) async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        self.state.create_physical_plan(plan).await.map_err(|error| query_error(error, self.text))
+    }
+
+    /// Starts a plan.
+    pub(crate) fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
+        execute_stream(plan, self.state.task_ctx()).map_err(|error| query_error(error, self.text))
+    }
+}
+
+/// Looks at every table that a statement names, before DataFusion does: unknown ones are reported with their place and
+/// the nearest name, tables `AS OF` a time get a name of their own.
+pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Result<()> {
+    times(statement, names, text)?;
+    let wrapped = DfStatement::Statement(Box::new(statement.clone()));
+    let (references, _) = datafusion::sql::resolve::resolve_table_references(&wrapped, true)
+        .map_err(|error| query_error(error, text))?;
+    for reference in references {
+        if reference.catalog().is_some_and(|catalog| catalog != CATALOG) {
+            return Err(Error::new(SqlState::UndefinedTable, format!("database \"{reference}\" does not exist")));
+        }
+        let schema = reference.schema().unwrap_or(PUBLIC);
+        if names.knows(schema, reference.table()) {
+            continue;
+        }
+        if schema == PUBLIC && crate::files::is_file_name(reference.table()) {
+            let file = crate::files::FileTable::open(Path::new(reference.table()))?;
+            names.extra.insert(reference.table().to_string(), Arc::new(file));
+            continue;
+        }
+        let name = match &reference {
+            TableReference::Bare { table } => table.to_string(),
+            _ => format!("{schema}.{}", reference.table()),
+        };
+        let candidates = names.candidates();
+        let error = undefined_table(&name, candidates.iter().map(String::as_str));
+        return Err(match place(statement, reference.table(), text) {
+            Some(span) => error.at(span),
+            None => error,
+        });
+    }
+    Ok(())
+}
+
+/// Where a table is named.
+fn place(statement: &ast::Statement, table: &str, text: &str) -> Option<Span> {
+    struct Finder<'a>(&'a str);
+    impl Visitor for Finder<'_> {
+        type Break = sqlparser::tokenizer::Span;
+        fn pre_visit_relation(&mut self, name: &ast::ObjectName) -> ControlFlow<Self::Break> {
+            let last = name.0.last().and_then(|part| part.as_ident());
+            match last {
+                Some(ident) if ident.value.eq_ignore_ascii_case(self.0) => ControlFlow::Break(name.span()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match statement.visit(&mut Finder(table)) {
+        ControlFlow::Break(span) => byte_span(span, text),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// A tokenizer's span in bytes; `None` where it has none.
+pub(crate) fn byte_span(span: sqlparser::tokenizer::Span, text: &str) -> Option<Span> {
+    let start = offset(text, span.start.line, span.start.column)?;
+    let end = offset(text, span.end.line, span.end.column)?;
+    (end >= start).then_some(start..end)
+}
+
+/// Takes `AS OF` off tables and gives them names of their own.
+fn times(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Result<()> {
+    struct Times<'a> {
+        names: &'a mut Names,
+        text: &'a str,
+    }
+    impl ast::VisitorMut for Times<'_> {
+        type Break = Error;
+        fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+            let ast::TableFactor::Table { name, alias, version, .. } = factor else { return ControlFlow::Continue(()) };
+            let Some(ast::TableVersion::ForSystemTimeAsOf(time)) = version.take() else {
+                return ControlFlow::Continue(());
+            };
+            match at_time(name, &time, self.names, self.text) {
+                Ok((marked, ident)) => {
+                    alias.get_or_insert_with(|| ast::TableAlias {
+                        name: ident,
+                        columns: vec![],
+                        explicit: true,
+                        at: None,
+                    });
+                    *name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', marked)]);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => ControlFlow::Break(error),
+            }
+        }
+    }
+    match ast::VisitMut::visit(statement, &mut Times { names, text }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+fn at_time(
+    name: &ast::ObjectName,
+    time: &ast::Expr,
+    names: &mut Names,
+    text: &str,
+) -> Result<(String, ast::Ident)> {
+    let table = crate::types::table_name(name)?;
+    let read = crate::evaluate::timestamp(time, names, text)?;
+    let known = names.schemas.tables.contains_key(&table) || names.schemas.views.contains_key(&table);
+    if !known {
+        let candidates = names.candidates();
+        let error = undefined_table(&table, candidates.iter().map(String::as_str));
+        return Err(byte_span(name.span(), text).map_or(error.clone(), |span| error.at(span)));
+    }
+    let marked = format!("{table} as of {}", read.0);
+    names.times.insert(marked.clone(), (table.clone(), read));
+    Ok((marked, ast::Ident::with_quote('"', table)))
+}
+
+/// Puts values in the place of `@name` parameters.
+pub(crate) fn bind(statement: &mut impl ast::VisitMut, variables: &[(String, String)], text: &str) -> Result<()> {
+    struct Bind<'a> {
+        variables: &'a [(String, String)],
+        text: &'a str,
+    }
+    impl ast::VisitorMut for Bind<'_> {
+        type Break = Error;
+        fn pre_visit_value(&mut self, value: &mut ast::ValueWithSpan) -> ControlFlow<Error> {
+            let ast::Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
+            let Some(name) = name.strip_prefix('@') else { return ControlFlow::Continue(()) };
+            match self.variables.iter().find(|(variable, _)| variable == name) {
+                Some((_, text)) => value.value = literal(text),
+                None => {
+                    let error = Error::new(SqlState::UndefinedParameter, format!("parameter @{name} has no value"))
+                        .with_hint(format!("give it one with --set {name}=value or \\set {name} value"));
+                    let span = byte_span(value.span, self.text);
+                    return ControlFlow::Break(span.map_or(error.clone(), |span| error.at(span)));
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    match ast::VisitMut::visit(statement, &mut Bind { variables, text }) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// A variable's text as a value: a number, true, false, null, or a string.
+fn literal(text: &str) -> ast::Value {
+    let number = text.parse::<f64>().is_ok_and(f64::is_finite)
+        && text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+' || c == '.');
+    match text.to_ascii_lowercase().as_str() {
+        "null" => ast::Value::Null,
+        "true" => ast::Value::Boolean(true),
+        "false" => ast::Value::Boolean(false),
+        _ if number => ast::Value::Number(text.trim_start_matches('+').to_string(), false),
+        _ => ast::Value::SingleQuotedString(text.to_string()),
+    }
+}

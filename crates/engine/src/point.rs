@@ -1,0 +1,465 @@
+//! Statements about one row by its primary key, without the query planner.
+//!
+//! `SELECT a, b FROM t WHERE key = …` and `UPDATE t SET a = … WHERE key = …` are recognised by their shape; whatever is
+//! not exactly of it goes the long way and means the same there. [`Prepared`] keeps what was recognised, so that a
+//! repeated statement costs a look-up and little else.
+
+use crate::database::Database;
+use crate::evaluate::{Checks, compile};
+use crate::output::{Event, Output};
+use crate::session::{Session, SessionInner, SessionState};
+use crate::statement::blocking;
+use crate::table::TableHandle;
+use crate::transaction::Transaction;
+use crate::types::{fold, table_name};
+use crate::view::ReadView;
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use evenkeel_model::{ColumnType, Error, Result, ShardId, SqlState};
+use evenkeel_pql::StatementKind;
+use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value};
+use evenkeel_storage::{Mutation, Operation, View};
+use sqlparser::ast;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A value of a key: known, or the parameter of a number (from 0).
+#[derive(Clone, Debug, PartialEq)]
+enum KeyPart {
+    Known(ScalarValue),
+    Parameter(usize),
+}
+
+/// A query for one row by its key.
+struct Point {
+    table: Arc<TableHandle>,
+    key: Vec<KeyPart>,
+    key_types: Vec<ColumnType>,
+    /// Positions of the columns asked for, and their names in the answer.
+    columns: Vec<usize>,
+    schema: SchemaRef,
+}
+
+/// The table, key and nothing else of `FROM t WHERE key = …`.
+fn point_of(
+    database: &Database,
+    from: &[ast::TableWithJoins],
+    selection: Option<&ast::Expr>,
+) -> Option<(Arc<TableHandle>, Vec<KeyPart>)> {
+    let [ast::TableWithJoins { relation, joins }] = from else { return None };
+    let ast::TableFactor::Table { name, alias: None, args: None, version: None, sample: None, .. } = relation else {
+        return None;
+    };
+    let schemas = database.schemas();
+    let table = schemas.tables.get(&table_name(name).ok()?)?;
+    if !joins.is_empty() || table.schema.has_hidden_key() {
+        return None;
+    }
+    let mut parts = BTreeMap::new();
+    equalities(selection?, table, &mut parts)?;
+    let key = table.key.iter().map(|position| parts.remove(position)).collect::<Option<Vec<_>>>()?;
+    parts.is_empty().then(|| (Arc::clone(table), key))
+}
+
+fn equalities(expr: &ast::Expr, table: &TableHandle, parts: &mut BTreeMap<usize, KeyPart>) -> Option<()> {
+    match expr {
+        ast::Expr::Nested(inner) => equalities(inner, table, parts),
+        ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
+            equalities(left, table, parts)?;
+            equalities(right, table, parts)
+        }
+        ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } => {
+            let ident = match left.as_ref() {
+                ast::Expr::Identifier(ident) => ident,
+                ast::Expr::CompoundIdentifier(parts) if parts.len() == 2 && fold(&parts[0]) == table.schema.name => {
+                    &parts[1]
+                }
+                _ => return None,
+            };
+            let position = table.position(&fold(ident)).ok().filter(|at| table.key.contains(at))?;
+            let value = key_part(right, &table.column(position).column_type)?;
+            parts.insert(position, value).is_none().then_some(())
+        }
+        _ => None,
+    }
+}
+
+/// A literal of just the column's kind; anything that would need a conversion goes the long way.
+fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
+    let (value, negative) = match expr {
+        ast::Expr::Value(value) => (value, false),
+        ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match expr.as_ref() {
+            ast::Expr::Value(value) => (value, true),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    if let ast::Value::Placeholder(name) = &value.value {
+        let number: usize = name.strip_prefix('$')?.parse().ok()?;
+        return (!negative && number > 0).then(|| KeyPart::Parameter(number - 1));
+    }
+    let known = match (column, &value.value) {
+        (ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt, ast::Value::Number(number, _)) => {
+            let number: i64 = number.parse().ok()?;
+            let number = if negative { -number } else { number };
+            match column {
+                ColumnType::SmallInt => ScalarValue::Int16(Some(i16::try_from(number).ok()?)),
+                ColumnType::Integer => ScalarValue::Int32(Some(i32::try_from(number).ok()?)),
+                _ => ScalarValue::Int64(Some(number)),
+            }
+        }
+        (ColumnType::Text { .. }, ast::Value::SingleQuotedString(text)) if !negative => {
+            ScalarValue::Utf8View(Some(text.clone()))
+        }
+        (ColumnType::Boolean, ast::Value::Boolean(value)) => ScalarValue::Boolean(Some(*value)),
+        _ => return None,
+    };
+    Some(KeyPart::Known(known))
+}
+
+impl Point {
+    /// Recognises a query for one row.
+    fn of(database: &Database, query: &ast::Query) -> Option<Self> {
+        let ast::Query { with: None, body, order_by: None, fetch: None, for_clause: None, pipe_operators, .. } = query
+        else {
+            return None;
+        };
+        if query.limit_clause.is_some() || !query.locks.is_empty() {
+            return None;
+        }
+        let ast::SetExpr::Select(select) = body.as_ref() else { return None };
+        let plain = select.distinct.is_none()
+            && select.having.is_none()
+            && select.qualify.is_none()
+            && select.into.is_none()
+            && select.top.is_none()
+            && select.lateral_views.is_empty()
+            && matches!(&select.group_by, ast::GroupByExpr::Expressions(by, with) if by.is_empty() && with.is_empty());
+        if !plain {
+            return None;
+        }
+        // A pipeline says the same in operators: WHERE, then SELECT.
+        let (selection, items) = match pipe_operators.as_slice() {
+            [] => (select.selection.as_ref(), select.projection.as_slice()),
+            [ast::PipeOperator::Where { expr }] if select.selection.is_none() => (Some(expr), select.projection.as_slice()),
+            [ast::PipeOperator::Where { expr }, ast::PipeOperator::Select { exprs }]
+                if select.selection.is_none() && matches!(select.projection.as_slice(), [ast::SelectItem::Wildcard(_)]) =>
+            {
+                (Some(expr), exprs.as_slice())
+            }
+            _ => return None,
+        };
+        let (table, key) = point_of(database, &select.from, selection)?;
+        let (columns, names) = projection(&table, items)?;
+        let field = |(at, name): (&usize, String)| table.arrow.field(*at).clone().with_name(name);
+        let schema = Arc::new(Schema::new(columns.iter().zip(names).map(field).collect::<Vec<_>>()));
+        Some(Self { key_types: table.key_types(), table, key, columns, schema })
+    }
+
+    /// The row's key with these parameters.
+    fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Vec<u8>> {
+        let mut values = Vec::with_capacity(self.key.len());
+        for (part, column) in self.key.iter().zip(&self.key_types) {
+            let value = match part {
+                KeyPart::Known(value) => value,
+                KeyPart::Parameter(number) => parameters.get(*number).ok_or_else(|| {
+                    Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
+                })?,
+            };
+            values.push(key_value(value, column)?);
+        }
+        Ok(self.table.key_of(scratch, &values))
+    }
+}
+
+/// A parameter as the value of a key column.
+fn key_value<'v>(value: &'v ScalarValue, column: &ColumnType) -> Result<Value<'v>> {
+    Ok(match (column, value) {
+        (ColumnType::SmallInt, ScalarValue::Int16(Some(n))) => Value::Integer(i64::from(*n)),
+        (ColumnType::Integer, ScalarValue::Int32(Some(n))) => Value::Integer(i64::from(*n)),
+        (ColumnType::BigInt, ScalarValue::Int64(Some(n))) => Value::Integer(*n),
+        (ColumnType::Timestamp | ColumnType::TimestampTz, ScalarValue::TimestampMicrosecond(Some(n), _)) => {
+            Value::Integer(*n)
+        }
+        (ColumnType::Boolean, ScalarValue::Boolean(Some(b))) => Value::Boolean(*b),
+        (
+            ColumnType::Text { .. },
+            ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
+        ) => Value::Bytes(Cow::Borrowed(text.as_bytes())),
+        (column, value) if value.is_null() => {
+            return Err(Error::new(SqlState::NotNullViolation, format!("a key of type {column} is never NULL")));
+        }
+        (column, value) => {
+            let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
+            let array = crate::evaluate::cast(&array, column, "")?;
+            owned(Cells::new(column, &array)?.value(0)?)
+        }
+    })
+}
+
+fn owned(value: Value<'_>) -> Value<'static> {
+    match value {
+        Value::Bytes(bytes) => Value::Bytes(Cow::Owned(bytes.into_owned())),
+        Value::Null => Value::Null,
+        Value::Boolean(b) => Value::Boolean(b),
+        Value::Integer(n) => Value::Integer(n),
+        Value::Float(f) => Value::Float(f),
+        Value::Wide(n) => Value::Wide(n),
+        Value::Interval { months, days, nanoseconds } => Value::Interval { months, days, nanoseconds },
+    }
+}
+
+fn projection(table: &TableHandle, items: &[ast::SelectItem]) -> Option<(Vec<usize>, Vec<String>)> {
+    let (mut columns, mut names) = (Vec::new(), Vec::new());
+    for item in items {
+        match item {
+            ast::SelectItem::Wildcard(options) if *options == ast::WildcardAdditionalOptions::default() => {
+                columns.extend(0..table.visible);
+                names.extend((0..table.visible).map(|at| table.arrow.field(at).name().clone()));
+            }
+            ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident)) => {
+                columns.push(table.position(&fold(ident)).ok()?);
+                names.push(fold(ident));
+            }
+            ast::SelectItem::ExprWithAlias { expr: ast::Expr::Identifier(ident), alias } => {
+                columns.push(table.position(&fold(ident)).ok()?);
+                names.push(fold(alias));
+            }
+            _ => return None,
+        }
+    }
+    let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+    (distinct.len() == names.len()).then_some((columns, names))
+}
+
+impl SessionInner {
+    /// Answers a query for one row, if it is one. Returns how many rows there were.
+    pub(crate) async fn point_query(
+        &self,
+        state: &SessionState,
+        query: &ast::Query,
+        output: &Output,
+    ) -> Result<Option<u64>> {
+        let Some(point) = Point::of(&self.database, query) else { return Ok(None) };
+        if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
+            return Ok(None);
+        }
+        let key = point.row_key(&[], &mut KeyBuilder::new())?;
+        let ids = point.table.ids(&point.columns);
+        let projection = point.table.format.projection(&ids);
+        let columns = point.columns.iter();
+        let mut builders: Vec<ColumnBuilder> =
+            columns.map(|at| ColumnBuilder::new(&point.table.column(*at).column_type, 1)).collect();
+        let view = self.view(state);
+        let found = view
+            .get(point.table.schema.id, &key, |row| projection.read(row, |index, value| builders[index].append(value)))?
+            .transpose()?;
+        output.send(Event::Schema(Arc::clone(&point.schema))).await?;
+        if found.is_none() {
+            return Ok(Some(0));
+        }
+        let arrays = builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&point.schema), arrays).map_err(crate::error::arrow_error)?;
+        output.send(Event::Batch(batch)).await?;
+        Ok(Some(1))
+    }
+
+    /// Carries out an UPDATE of one row, if it is one. Returns how many rows there were.
+    pub(crate) async fn point_update(
+        &self,
+        state: &mut SessionState,
+        update: &ast::Update,
+        text: &str,
+        output: &Output,
+    ) -> Result<Option<u64>> {
+        if update.returning.is_some() {
+            return Ok(None);
+        }
+        let Some(prepared) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+        if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
+            return Ok(None);
+        }
+        let prepared = Arc::new(prepared);
+        let (_, guard) = self.writable(state, &prepared.name, text).await?;
+        let mut tried = 0;
+        let rows = loop {
+            output.cancel.check()?;
+            match self.point_update_once(state, &prepared, &[], output).await {
+                Err(error) if self.again(&mut tried, &error, state, output).await => {}
+                outcome => break outcome?,
+            }
+        };
+        drop(guard);
+        Ok(Some(rows))
+    }
+
+    async fn point_update_once(
+        &self,
+        state: &mut SessionState,
+        prepared: &Arc<PointUpdate>,
+        parameters: &[ScalarValue],
+        output: &Output,
+    ) -> Result<u64> {
+        let view = self.view(state);
+        let Some(mutation) = prepared.mutation(&view, parameters)? else { return Ok(0) };
+        let limit = self.database.settings().size("max_transaction_size");
+        if let Some(transaction) = &mut state.transaction {
+            Transaction::add(transaction, vec![mutation], limit)?;
+            return Ok(1);
+        }
+        output.cancel.shield();
+        let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
+        let database = Arc::clone(&self.database);
+        blocking(move || {
+            let shard = crate::table::shard_of(&mutation.key, &database.slots);
+            database.commit_mutations(view.read, BTreeMap::from([(shard, vec![mutation])]), durability, timeout)
+        })
+        .await?;
+        Ok(1)
+    }
+}
+
+/// An UPDATE of one row by its key, compiled.
+struct PointUpdate {
+    name: ast::ObjectName,
+    point: Point,
+    assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+    checks: Checks,
+}
+
+impl PointUpdate {
+    fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
+        let plain = update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
+        let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
+        if !plain || !update.table.joins.is_empty() {
+            return Ok(None);
+        }
+        let from = std::slice::from_ref(&update.table);
+        let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
+        let set = crate::dml::assignments(&table, &update.assignments, text)?;
+        let simple = |expr: &ast::Expr| {
+            // Sub-queries, parameters and DEFAULT are the planner's.
+            let mut simple = true;
+            let _ = ast::visit_expressions(expr, |expr| {
+                simple &= !matches!(
+                    expr,
+                    ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. }
+                ) && !matches!(expr, ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)))
+                    && !matches!(expr, ast::Expr::Identifier(word) if fold(word) == "default");
+                std::ops::ControlFlow::<()>::Continue(())
+            });
+            simple
+        };
+        if set.iter().any(|(position, value)| table.key.contains(position) || !simple(value)) {
+            return Ok(None);
+        }
+        let view = ReadView::latest(database, std::time::Duration::ZERO);
+        let mut planner = database.planner.state(crate::planning::Names::new(view));
+        planner.config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
+        let schema = crate::evaluate::table_schema(&table)?;
+        let assignments = set
+            .into_iter()
+            .map(|(position, value)| Ok((position, compile(&planner, value, &schema, text)?)))
+            .collect::<Result<_>>()?;
+        let checks = Checks::compile(&planner, &table)?;
+        let columns = (0..table.arrow.fields().len()).collect();
+        let schema = Arc::clone(&table.arrow);
+        let point = Point { key_types: table.key_types(), table, key, columns, schema };
+        Ok(Some(Self { name, point, assignments, checks }))
+    }
+
+    /// What the row becomes; `None` where there is none.
+    fn mutation(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
+        let table = &self.point.table;
+        let key = self.point.row_key(parameters, &mut KeyBuilder::new())?;
+        let ids = table.ids(&self.point.columns);
+        let projection = table.format.projection(&ids);
+        let columns = self.point.columns.iter();
+        let mut builders: Vec<ColumnBuilder> =
+            columns.map(|at| ColumnBuilder::new(&table.column(*at).column_type, 1)).collect();
+        let found = view
+            .get(table.schema.id, &key, |row| projection.read(row, |index, value| builders[index].append(value)))?
+            .transpose()?;
+        if found.is_none() {
+            return Ok(None);
+        }
+        let mut arrays: Vec<_> = builders.iter_mut().map(ColumnBuilder::finish).collect();
+        let old = crate::dml::with_columns(table, arrays.clone())?;
+        for (position, value) in &self.assignments {
+            let value = value
+                .evaluate(&old)
+                .and_then(|value| value.into_array(1))
+                .map_err(|error| crate::error::query_error(error, ""))?;
+            arrays[*position] = crate::dml::column_value(table, *position, &value)?;
+        }
+        let new = crate::dml::with_columns(table, arrays)?;
+        self.checks.check(table, &new, &|_| None)?;
+        let mut row = Vec::new();
+        table.encoder(&new)?.row(0, &mut row)?;
+        Ok(Some(Mutation { key, operation: Operation::Put(row) }))
+    }
+}
+
+/// A query for one row by its primary key, prepared once and asked often.
+///
+/// It reads what is committed when it is asked, outside the session's transaction block.
+pub struct Prepared {
+    database: Arc<Database>,
+    point: Point,
+    ids: Vec<u32>,
+    key: KeyBuilder,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared").field("table", &self.point.table.schema.name).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Prepares `SELECT … FROM t WHERE key = $1 …`.
+    ///
+    /// # Errors
+    /// 0A000 for a statement that is not a query for one row by its whole primary key.
+    pub fn prepare(&self, text: &str) -> Result<Prepared> {
+        let not_one = || {
+            Error::unsupported("only a query for one row by its primary key can be prepared")
+                .with_hint("SELECT columns FROM t WHERE every key column = $n or a literal")
+        };
+        let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text)?.kind else { return Err(not_one()) };
+        let ast::Statement::Query(query) = *statement else { return Err(not_one()) };
+        let point = Point::of(&self.inner.database, &query).ok_or_else(not_one)?;
+        let ids = point.table.ids(&point.columns);
+        Ok(Prepared { database: Arc::clone(&self.inner.database), point, ids, key: KeyBuilder::new() })
+    }
+}
+
+impl Prepared {
+    /// The columns of the answer.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.point.schema
+    }
+
+    /// Calls `each` with the index and value of every column of the row, if there is one; returns whether there is.
+    ///
+    /// # Errors
+    /// 42P02 for a missing parameter, or what the disk says.
+    pub fn get(&mut self, parameters: &[ScalarValue], mut each: impl FnMut(usize, &Value<'_>)) -> Result<bool> {
+        let key = self.point.row_key(parameters, &mut self.key)?;
+        let table = &self.point.table;
+        // A version that this reads is collected only after minutes: no need to register the reader.
+        let read = self.database.oracle.read();
+        let hidden = self.database.hidden_loads(table.schema.id, read);
+        let view = View { read, hidden: &hidden, lock_timeout: std::time::Duration::from_secs(10) };
+        let shard: ShardId = crate::table::shard_of(&key, &self.database.slots);
+        let projection = table.format.projection(&self.ids);
+        let found = self
+            .database
+            .shard(shard)?
+            .get(&key, &view, |row| projection.read(row, |index, value| each(index, value)))?;
+        found.transpose().map(|found| found.is_some())
+    }
+}

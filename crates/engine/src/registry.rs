@@ -1,0 +1,184 @@
+//! Who is connected, what runs, what was slow, what happened: the source of the SYSTEM tables that are about activity.
+
+use crate::meta::{Meta, MetaChange};
+use crate::oracle::now_ms;
+use crate::session::Cancel;
+use evenkeel_catalog::snapshot as state;
+use evenkeel_model::{Error, Result, ShardId};
+use evenkeel_storage::Shard;
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+const SLOW_QUERIES_MAX: usize = 1_000;
+const EVENTS_MAX: usize = 10_000;
+
+/// A statement that runs.
+#[derive(Debug)]
+pub(crate) struct RunningQuery {
+    pub(crate) session: u64,
+    pub(crate) statement: String,
+    pub(crate) started_at_ms: i64,
+    pub(crate) started: Instant,
+    pub(crate) cancel: Arc<Cancel>,
+}
+
+/// What a session shows of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionState {
+    pub(crate) application: String,
+    pub(crate) started_at_ms: i64,
+    pub(crate) statements: u64,
+    pub(crate) running: usize,
+    pub(crate) transaction: Option<state::Transaction>,
+}
+
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+struct StoredEvent {
+    time_ms: i64,
+    kind: String,
+    subject: String,
+    message: String,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    reads: u64,
+    writes: u64,
+    busy_ns: u64,
+}
+
+/// Rates of a shard over the last second or so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rates {
+    pub(crate) reads: f64,
+    pub(crate) writes: f64,
+    pub(crate) cores: f64,
+}
+
+/// Sessions, statements and events of a database.
+pub(crate) struct Registry {
+    meta: Arc<Meta>,
+    next_id: AtomicU64,
+    next_event: AtomicU64,
+    pub(crate) sessions: Mutex<BTreeMap<u64, SessionState>>,
+    pub(crate) queries: Mutex<BTreeMap<u64, RunningQuery>>,
+    slow: Mutex<VecDeque<state::SlowQuery>>,
+    events: Mutex<VecDeque<(u64, StoredEvent)>>,
+    samples: Mutex<(Option<Instant>, HashMap<ShardId, Sample>)>,
+    rates: Mutex<HashMap<ShardId, Rates>>,
+    background: Mutex<Option<String>>,
+}
+
+impl Registry {
+    pub(crate) fn open(meta: Arc<Meta>) -> Result<Self> {
+        let stored = meta.list::<StoredEvent>("event/")?;
+        let events: VecDeque<_> =
+            stored.into_iter().filter_map(|(id, event)| id.parse().ok().map(|id: u64| (id, event))).collect();
+        Ok(Self {
+            next_event: AtomicU64::new(events.back().map_or(1, |(id, _)| id + 1)),
+            meta,
+            next_id: AtomicU64::new(1),
+            sessions: Mutex::default(),
+            queries: Mutex::default(),
+            slow: Mutex::default(),
+            events: Mutex::new(events),
+            samples: Mutex::default(),
+            rates: Mutex::default(),
+            background: Mutex::default(),
+        })
+    }
+
+    /// A number for a session or statement, unique while the database is open.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn slow_query(&self, query: state::SlowQuery) {
+        let mut slow = self.slow.lock();
+        if slow.len() == SLOW_QUERIES_MAX {
+            slow.pop_front();
+        }
+        slow.push_back(query);
+    }
+
+    pub(crate) fn slow_queries(&self) -> Vec<state::SlowQuery> {
+        self.slow.lock().iter().cloned().collect()
+    }
+
+    /// Keeps an event, also across restarts. A disk that does not take it costs the event, not what it is about.
+    pub(crate) fn event(&self, time_ms: i64, kind: &str, subject: &str, message: &str) {
+        let id = self.next_event.fetch_add(1, Ordering::SeqCst);
+        let event = StoredEvent {
+            time_ms,
+            kind: kind.to_string(),
+            subject: subject.to_string(),
+            message: message.to_string(),
+        };
+        let mut events = self.events.lock();
+        let mut change = MetaChange::default();
+        let mut stored = change.put(&format!("event/{id:020}"), &event);
+        events.push_back((id, event));
+        while events.len() > EVENTS_MAX {
+            if let Some((old, _)) = events.pop_front() {
+                change.delete(&format!("event/{old:020}"));
+            }
+        }
+        stored = stored.and_then(|()| self.meta.commit(change));
+        drop(events);
+        if let Err(error) = stored {
+            self.report_background(&error);
+        }
+    }
+
+    pub(crate) fn events(&self) -> Vec<state::Event> {
+        let events = self.events.lock();
+        events
+            .iter()
+            .map(|(_, event)| state::Event {
+                time_ms: event.time_ms,
+                kind: event.kind.clone(),
+                subject: event.subject.clone(),
+                message: event.message.clone(),
+            })
+            .collect()
+    }
+
+    /// Says once on standard error what went wrong where no session is there to be told.
+    pub(crate) fn report_background(&self, error: &Error) {
+        let mut last = self.background.lock();
+        if last.as_deref() != Some(error.message.as_str()) {
+            *last = Some(error.message.clone());
+            let detail = error.detail.as_deref().unwrap_or("");
+            eprintln!("WARNING: background work failed at {}: {} {detail}", now_ms(), error.message);
+        }
+    }
+
+    /// Takes the shards' rates since the last call.
+    pub(crate) fn sample(&self, shards: &BTreeMap<ShardId, Arc<Shard>>) {
+        let now = Instant::now();
+        let mut samples = self.samples.lock();
+        let seconds = samples.0.map(|last| (now - last).as_secs_f64());
+        for (id, shard) in shards {
+            let (reads, writes) = shard.activity().total();
+            let sample = Sample { reads, writes, busy_ns: shard.activity().busy_ns() };
+            let last = samples.1.insert(*id, sample).unwrap_or_default();
+            if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
+                let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
+                let rates = Rates {
+                    reads: rate(sample.reads, last.reads),
+                    writes: rate(sample.writes, last.writes),
+                    cores: rate(sample.busy_ns, last.busy_ns) / 1e9,
+                };
+                self.rates.lock().insert(*id, rates);
+            }
+        }
+        samples.0 = Some(now);
+    }
+
+    pub(crate) fn rates(&self, shard: ShardId) -> Rates {
+        self.rates.lock().get(&shard).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,362 @@
+//! A session: one statement after another, in or outside a transaction block.
+//!
+//! A statement outside BEGIN … COMMIT is a transaction of its own and is retried by itself when another one got in its
+//! way; inside a block a conflict is the client's to retry, because the client has seen rows. A statement that fails
+//! inside a block leaves the block failed, as in PostgreSQL: it takes nothing but ROLLBACK.
+
+use crate::database::Database;
+use crate::oracle::now_ms;
+use crate::output::{Event, Output, cancelled};
+use crate::planning::{Names, Planning};
+use crate::registry::{RunningQuery, SessionState as Registered};
+use crate::statement::Outcome;
+use crate::transaction::Transaction;
+use crate::view::ReadView;
+use evenkeel_catalog::snapshot as state;
+use evenkeel_model::{Error, Result, Settings, SqlState};
+use evenkeel_storage::Durability;
+use futures::Stream;
+use parking_lot::Mutex;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc};
+
+/// How often a statement outside a transaction block is tried before a conflict is reported.
+const ATTEMPTS_MAX: u32 = 50;
+
+/// Asks a running statement to stop.
+#[derive(Debug, Default)]
+pub(crate) struct Cancel {
+    asked: AtomicBool,
+    timed_out: AtomicBool,
+    shielded: AtomicBool,
+    notify: Notify,
+}
+
+impl Cancel {
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    /// From here on the statement can't be stopped: it is committing.
+    pub(crate) fn shield(&self) {
+        self.shielded.store(true, Ordering::SeqCst);
+    }
+
+    /// The statement goes on after its commit has failed.
+    fn unshield(&self) {
+        self.shielded.store(false, Ordering::SeqCst);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// # Errors
+    /// 57014 when somebody asked.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.asked.load(Ordering::SeqCst) && !self.shielded.load(Ordering::SeqCst) {
+            return Err(self.reason());
+        }
+        Ok(())
+    }
+
+    fn reason(&self) -> Error {
+        if self.timed_out.load(Ordering::SeqCst) {
+            return Error::new(SqlState::QueryCanceled, "the statement took longer than statement_timeout");
+        }
+        cancelled()
+    }
+
+    /// Resolves when somebody asks and the statement can still be stopped.
+    async fn asked(&self) {
+        loop {
+            let notified = self.notify.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
+            if self.check().is_err() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// Whether a transaction block is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionState {
+    Idle,
+    Open,
+    Failed,
+}
+
+/// A session of a database. Statements of one session run one after another.
+#[derive(Clone)]
+pub struct Session {
+    pub(crate) inner: Arc<SessionInner>,
+}
+
+pub(crate) struct SessionInner {
+    pub(crate) database: Arc<Database>,
+    pub(crate) id: u64,
+    pub(crate) state: tokio::sync::Mutex<SessionState>,
+    running: Mutex<Option<Arc<Cancel>>>,
+    transaction: Mutex<TransactionState>,
+}
+
+/// What changes from statement to statement.
+#[derive(Default)]
+pub(crate) struct SessionState {
+    pub(crate) transaction: Option<Transaction>,
+    pub(crate) settings: Settings,
+}
+
+impl Drop for SessionInner {
+    fn drop(&mut self) {
+        self.database.registry.sessions.lock().remove(&self.id);
+    }
+}
+
+/// The answer of a statement. Dropping it cancels the statement.
+pub struct Answer {
+    receiver: mpsc::Receiver<Result<Event>>,
+    cancel: Arc<Cancel>,
+}
+
+impl Stream for Answer {
+    type Item = Result<Event>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.receiver.poll_recv(context)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.cancel.ask();
+    }
+}
+
+/// Keeps a statement in SYSTEM.ACTIVE_QUERIES while it runs.
+struct Running<'a> {
+    session: &'a SessionInner,
+    id: u64,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.session.database.registry.queries.lock().remove(&self.id);
+        *self.session.running.lock() = None;
+        if let Some(registered) = self.session.database.registry.sessions.lock().get_mut(&self.session.id) {
+            registered.running = registered.running.saturating_sub(1);
+        }
+    }
+}
+
+impl Session {
+    /// Opens a session; `application` is what SYSTEM.SESSIONS calls it.
+    pub fn new(database: &Arc<Database>, application: &str) -> Self {
+        let id = database.registry.next_id();
+        let registered = Registered {
+            application: application.to_string(),
+            started_at_ms: now_ms(),
+            statements: 0,
+            running: 0,
+            transaction: None,
+        };
+        database.registry.sessions.lock().insert(id, registered);
+        let inner = SessionInner {
+            database: Arc::clone(database),
+            id,
+            state: tokio::sync::Mutex::default(),
+            running: Mutex::default(),
+            transaction: Mutex::new(TransactionState::Idle),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The session's database.
+    pub fn database(&self) -> &Arc<Database> {
+        &self.inner.database
+    }
+
+    /// Runs one statement on the current tokio runtime. `variables` are the values of `@name` parameters as text: a
+    /// number, `true`, `false` or `null` is that, anything else a string.
+    pub fn execute(&self, statement: &str, variables: &[(String, String)]) -> Answer {
+        let (sender, receiver) = mpsc::channel(4);
+        let cancel = Arc::new(Cancel::default());
+        let output = Output::new(sender, Arc::clone(&cancel));
+        let inner = Arc::clone(&self.inner);
+        let (statement, variables) = (statement.to_string(), variables.to_vec());
+        tokio::spawn(async move { inner.answer(&statement, &variables, output).await });
+        Answer { receiver, cancel }
+    }
+
+    /// Stops what runs in this session now.
+    pub fn cancel(&self) {
+        if let Some(cancel) = self.inner.running.lock().as_ref() {
+            cancel.ask();
+        }
+    }
+
+    /// Whether a transaction block is open.
+    pub fn transaction(&self) -> TransactionState {
+        *self.inner.transaction.lock()
+    }
+}
+
+impl SessionInner {
+    async fn answer(self: Arc<Self>, text: &str, variables: &[(String, String)], output: Output) {
+        let mut state = self.state.lock().await;
+        let outcome = self.run(&mut state, text, variables, &output).await;
+        self.note_transaction(&state);
+        drop(state);
+        match outcome {
+            Ok(outcome) => {
+                let _ = output.send(Event::Complete(outcome.tag)).await;
+            }
+            Err(error) => output.fail(error).await,
+        }
+    }
+
+    /// Runs a statement while it is listed, with its time limit and its cancellation.
+    async fn run(
+        &self,
+        state: &mut SessionState,
+        text: &str,
+        variables: &[(String, String)],
+        output: &Output,
+    ) -> Result<Outcome> {
+        let cancel = &output.cancel;
+        let running = self.start(text, cancel);
+        let (started, started_at_ms) = (Instant::now(), now_ms());
+        let timeout = self.duration(state, "statement_timeout");
+        let outcome = {
+            let work = self.statement(state, text, variables, output);
+            let limit = async {
+                if timeout.is_zero() {
+                    std::future::pending::<()>().await;
+                }
+                tokio::time::sleep(timeout).await;
+                cancel.timed_out.store(true, Ordering::SeqCst);
+                cancel.ask();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                biased;
+                outcome = work => outcome,
+                () = cancel.asked() => Err(cancel.reason()),
+                () = limit => Err(cancelled()),
+            }
+        };
+        if outcome.is_err()
+            && let Some(transaction) = &mut state.transaction
+        {
+            transaction.failed = true;
+        }
+        let elapsed = started.elapsed();
+        if elapsed >= Duration::from_millis(self.database.settings().duration_ms("slow_query_threshold")) {
+            self.database.registry.slow_query(state::SlowQuery {
+                id: running.id,
+                session: self.id,
+                statement: text.trim().to_string(),
+                started_at_ms,
+                duration_ms: elapsed.as_secs_f64() * 1e3,
+                rows: outcome.as_ref().ok().map(|outcome| outcome.rows),
+                error: outcome.as_ref().err().map(|error| error.message.clone()),
+            });
+        }
+        outcome
+    }
+
+    fn start(&self, text: &str, cancel: &Arc<Cancel>) -> Running<'_> {
+        let registry = &self.database.registry;
+        let id = registry.next_id();
+        let query = RunningQuery {
+            session: self.id,
+            statement: text.trim().to_string(),
+            started_at_ms: now_ms(),
+            started: Instant::now(),
+            cancel: Arc::clone(cancel),
+        };
+        registry.queries.lock().insert(id, query);
+        *self.running.lock() = Some(Arc::clone(cancel));
+        if let Some(registered) = registry.sessions.lock().get_mut(&self.id) {
+            registered.statements += 1;
+            registered.running += 1;
+        }
+        Running { session: self, id }
+    }
+
+    fn note_transaction(&self, state: &SessionState) {
+        *self.transaction.lock() = match &state.transaction {
+            None => TransactionState::Idle,
+            Some(transaction) if transaction.failed => TransactionState::Failed,
+            Some(_) => TransactionState::Open,
+        };
+        let noted = state.transaction.as_ref().map(|transaction| state::Transaction {
+            session: self.id,
+            start: transaction.start().0,
+            state: if transaction.failed { "failed" } else { "open" },
+            written_rows: transaction.writes.len() as u64,
+            written_bytes: transaction.writes.bytes() as u64,
+            started_at_ms: transaction.started_at_ms,
+        });
+        if let Some(registered) = self.database.registry.sessions.lock().get_mut(&self.id) {
+            registered.transaction = noted;
+        }
+    }
+
+    /// What a statement of this session sees now.
+    pub(crate) fn view(&self, state: &SessionState) -> ReadView {
+        let lock_timeout = self.duration(state, "shard_lock_timeout");
+        match &state.transaction {
+            Some(transaction) => {
+                ReadView::of(&self.database, transaction.start(), &transaction.writes, lock_timeout)
+            }
+            None => ReadView::latest(&self.database, lock_timeout),
+        }
+    }
+
+    /// Prepares to plan a statement.
+    pub(crate) fn planning<'t>(&self, names: Names, text: &'t str) -> Planning<'t> {
+        Planning { state: self.database.planner.state(names), text }
+    }
+
+    pub(crate) fn duration(&self, state: &SessionState, name: &str) -> Duration {
+        let own = state.settings.get(name).is_some();
+        let millis =
+            if own { state.settings.duration_ms(name) } else { self.database.settings().duration_ms(name) };
+        Duration::from_millis(millis)
+    }
+
+    pub(crate) fn durability(&self, state: &SessionState) -> Durability {
+        let own = state.settings.get("synchronous_commit").is_some();
+        let on = if own {
+            state.settings.boolean("synchronous_commit")
+        } else {
+            self.database.settings().boolean("synchronous_commit")
+        };
+        if on { Durability::Synced } else { Durability::Buffered }
+    }
+
+    /// Whether a statement that failed is to be tried again: it conflicted with another one, and stands outside a
+    /// transaction block. Waits a little, longer each time.
+    pub(crate) async fn again(&self, tried: &mut u32, error: &Error, state: &SessionState, output: &Output) -> bool {
+        *tried += 1;
+        if !error.is_retryable() || state.transaction.is_some() || *tried == ATTEMPTS_MAX {
+            return false;
+        }
+        if output.cancel.is_asked() {
+            return false;
+        }
+        output.cancel.unshield();
+        // Two statements that conflict again and again part by the time they wait.
+        tokio::time::sleep(Duration::from_micros((self.id % 7 + 1) * 50 * u64::from(*tried))).await;
+        true
+    }
+}

@@ -1,0 +1,361 @@
+//! Transactions: buffered writes over one snapshot, and their commit over one or several shards.
+//!
+//! WHAT MAY NEVER HAPPEN: a transaction sees half of another, or two that wrote one key both commit
+//! (`snapshot-isolation`); an acknowledged write is missing after a crash (`acked-is-durable`).
+//!
+//! ```text
+//! one shard:       lock keys ─▶ timestamp ─▶ CommitOnePhase (synced) ─▶ acknowledged
+//!
+//! several shards:  lock keys ─▶ Prewrite on every shard (synced) ─▶ timestamp ─▶ Commit at the primary (synced)
+//!                               │ any failure: Rollback                              │ the commit point
+//!                               ▼                                                    ▼
+//!                             nothing                                    Commit elsewhere ─▶ acknowledged
+//! ```
+//!
+//! After a crash, intents are resolved by the primary's record: there is one, and the transaction has committed, or
+//! there is none, and it never will. The second phase on the other shards needs no sync of its own for that reason.
+
+use crate::database::{Database, apply_error};
+use crate::snapshots::Pin;
+use crate::table::shard_of;
+use evenkeel_model::{Error, Result, ShardId, SqlState, TableId, Timestamp};
+use evenkeel_storage::codec::key::table_of;
+use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Operation, Shard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedRwLockReadGuard;
+
+/// Writes that are not committed, by row key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Writes {
+    rows: BTreeMap<Vec<u8>, Operation>,
+    bytes: usize,
+}
+
+impl Writes {
+    /// What a key was changed to, if it was.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&Operation> {
+        self.rows.get(key)
+    }
+
+    /// The changes of a range of keys, in order.
+    pub(crate) fn range(&self, start: &[u8], end: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Operation)> {
+        use std::ops::Bound::{Excluded, Included};
+        let range = if start < end { (Included(start), Excluded(end)) } else { (Included(end), Excluded(end)) };
+        self.rows.range::<[u8], _>(range).take_while(move |_| start < end)
+    }
+
+    /// Whether nothing was written.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many rows were written.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// About how much memory the writes take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a table has writes.
+    pub(crate) fn touches(&self, table: TableId) -> bool {
+        let range = evenkeel_storage::codec::table_range(table);
+        self.range(&range.start, &range.end).next().is_some()
+    }
+
+    /// Changes a row; returns what it was changed to before.
+    pub(crate) fn put(&mut self, key: Vec<u8>, operation: Operation) -> Option<Operation> {
+        self.bytes += size(&key, &operation);
+        let old = self.rows.insert(key.clone(), operation);
+        if let Some(old) = &old {
+            self.bytes = self.bytes.saturating_sub(size(&key, old));
+        }
+        old
+    }
+
+    fn restore(&mut self, key: Vec<u8>, operation: Option<Operation>) {
+        let removed = self.rows.remove(&key);
+        if let Some(removed) = removed {
+            self.bytes = self.bytes.saturating_sub(size(&key, &removed));
+        }
+        if let Some(operation) = operation {
+            self.put(key, operation);
+        }
+    }
+}
+
+fn size(key: &[u8], operation: &Operation) -> usize {
+    // Two vectors and a tree node beside the bytes.
+    key.len() + 96 + if let Operation::Put(row) = operation { row.len() } else { 0 }
+}
+
+/// A place in a transaction that it can go back to.
+#[derive(Clone, Debug)]
+struct Savepoint {
+    name: String,
+    /// How long the undo log was.
+    undo: usize,
+}
+
+/// An open transaction.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    pub(crate) pin: Pin,
+    pub(crate) writes: Arc<Writes>,
+    /// What each write replaced, in order of writing: savepoints go back along it.
+    undo: Vec<(Vec<u8>, Option<Operation>)>,
+    savepoints: Vec<Savepoint>,
+    /// Tables that were written, kept from changing their schema until the end.
+    pub(crate) tables: BTreeMap<String, OwnedRwLockReadGuard<()>>,
+    pub(crate) read_only: bool,
+    pub(crate) failed: bool,
+    pub(crate) started_at_ms: i64,
+}
+
+impl Transaction {
+    pub(crate) fn new(pin: Pin, started_at_ms: i64) -> Self {
+        Self {
+            pin,
+            writes: Arc::default(),
+            undo: Vec::new(),
+            savepoints: Vec::new(),
+            tables: BTreeMap::new(),
+            read_only: false,
+            failed: false,
+            started_at_ms,
+        }
+    }
+
+    /// The timestamp it reads at.
+    pub(crate) fn start(&self) -> Timestamp {
+        self.pin.read
+    }
+
+    /// Takes over the writes of a statement that has succeeded.
+    ///
+    /// # Errors
+    /// 54000 above the limit; nothing is taken over then.
+    pub(crate) fn add(&mut self, mutations: Vec<Mutation>, limit: u64) -> Result<()> {
+        let added: usize = mutations.iter().map(|mutation| size(&mutation.key, &mutation.operation)).sum();
+        if (self.writes.bytes() + added) as u64 > limit {
+            return Err(too_large(limit));
+        }
+        let writes = Arc::make_mut(&mut self.writes);
+        for Mutation { key, operation } in mutations {
+            let old = writes.put(key.clone(), operation);
+            if !self.savepoints.is_empty() {
+                self.undo.push((key, old));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn savepoint(&mut self, name: &str) {
+        self.savepoints.push(Savepoint { name: name.to_string(), undo: self.undo.len() });
+    }
+
+    fn find(&self, name: &str) -> Result<usize> {
+        self.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
+            Error::new(SqlState::InvalidSavepoint, format!("there is no savepoint \"{name}\""))
+        })
+    }
+
+    /// Forgets a savepoint and those after it, keeping their writes.
+    pub(crate) fn release(&mut self, name: &str) -> Result<()> {
+        let at = self.find(name)?;
+        self.savepoints.truncate(at);
+        if self.savepoints.is_empty() {
+            self.undo.clear();
+        }
+        Ok(())
+    }
+
+    /// Goes back to a savepoint, which stays.
+    pub(crate) fn rollback_to(&mut self, name: &str) -> Result<()> {
+        let at = self.find(name)?;
+        let undo = self.savepoints[at].undo;
+        self.savepoints.truncate(at + 1);
+        let writes = Arc::make_mut(&mut self.writes);
+        for (key, old) in self.undo.drain(undo..).rev() {
+            writes.restore(key, old);
+        }
+        self.failed = false;
+        Ok(())
+    }
+}
+
+pub(crate) fn too_large(limit: u64) -> Error {
+    let limit = evenkeel_model::settings::format_size(limit);
+    Error::new(SqlState::ProgramLimitExceeded, format!("the transaction writes more than {limit}"))
+        .with_detail("a transaction keeps its writes in memory until COMMIT")
+        .with_hint(
+            "load with COPY, INSERT … QUERY or CREATE TABLE AS outside BEGIN … COMMIT, or raise max_transaction_size",
+        )
+}
+
+/// Keys registered in the shards of a commit; released however it ends.
+struct Locked<'a> {
+    commit: Arc<InFlight>,
+    held: Vec<(&'a Shard, Vec<&'a [u8]>)>,
+    /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
+    in_doubt: bool,
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if self.in_doubt {
+            return;
+        }
+        self.commit.finish();
+        for (shard, keys) in &self.held {
+            shard.locks().release(keys, &self.commit);
+        }
+    }
+}
+
+impl Database {
+    /// Commits writes that were made over a snapshot at `start`. Blocks until they are as durable as asked.
+    ///
+    /// # Errors
+    /// 40001 when another transaction changed one of the rows since `start`, 55P03 when a row stays locked, or what the
+    /// disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next start.
+    pub(crate) fn commit(
+        &self,
+        start: Timestamp,
+        writes: &Writes,
+        durability: Durability,
+        lock_timeout: Duration,
+    ) -> Result<()> {
+        let mut by_shard: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
+        for (key, operation) in &writes.rows {
+            let mutation = Mutation { key: key.clone(), operation: operation.clone() };
+            by_shard.entry(shard_of(key, &self.slots)).or_default().push(mutation);
+        }
+        self.commit_mutations(start, by_shard, durability, lock_timeout)
+    }
+
+    /// As [`Self::commit`], of mutations sorted by key within their shard.
+    pub(crate) fn commit_mutations(
+        &self,
+        start: Timestamp,
+        by_shard: BTreeMap<ShardId, Vec<Mutation>>,
+        durability: Durability,
+        lock_timeout: Duration,
+    ) -> Result<()> {
+        let by_shard = &by_shard;
+        let deadline = Instant::now() + lock_timeout;
+        let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false };
+        for (id, mutations) in by_shard {
+            let shard = self.shard(*id)?;
+            let keys: Vec<&[u8]> = mutations.iter().map(|mutation| mutation.key.as_slice()).collect();
+            shard.locks().acquire(&keys, &locked.commit, deadline)?;
+            locked.held.push((shard, keys));
+        }
+        let mut shards = by_shard.iter();
+        match (shards.next(), shards.next()) {
+            (None, _) => Ok(()),
+            (Some((id, mutations)), None) => self.commit_one_phase(start, *id, mutations, durability, &mut locked),
+            _ => self.commit_two_phase(start, by_shard, durability, &mut locked),
+        }?;
+        if durability == Durability::Buffered {
+            self.unsynced.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn commit_one_phase(
+        &self,
+        start: Timestamp,
+        id: ShardId,
+        mutations: &[Mutation],
+        durability: Durability,
+        locked: &mut Locked<'_>,
+    ) -> Result<()> {
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        let command = Command::CommitOnePhase { start, commit, mutations: mutations.to_vec() };
+        self.shard(id)?.apply(&command, durability).map_err(|error| self.explain(error))
+    }
+
+    fn commit_two_phase(
+        &self,
+        start: Timestamp,
+        by_shard: &BTreeMap<ShardId, Vec<Mutation>>,
+        durability: Durability,
+        locked: &mut Locked<'_>,
+    ) -> Result<()> {
+        let Some(primary) = by_shard.keys().next().copied() else { return Ok(()) };
+        if let Err(error) = self.prewrite(start, primary, by_shard, durability) {
+            for (id, mutations) in by_shard {
+                let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
+                // An intent that stays behind is invisible, and the next start rolls it back.
+                let _ = self.shard(*id)?.apply(&Command::Rollback { start, keys }, Durability::Buffered);
+            }
+            return Err(error);
+        }
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        for (id, mutations) in by_shard {
+            let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
+            let record = *id == primary;
+            let durability = if record { durability } else { Durability::Buffered };
+            let command = Command::Commit { start, commit, keys, record };
+            if let Err(error) = self.shard(*id)?.apply(&command, durability) {
+                locked.in_doubt = true;
+                let cause = apply_error(error);
+                return Err(Error {
+                    message: format!("it is not known whether the transaction has committed: {}", cause.message),
+                    ..cause
+                }
+                .with_hint("open the database again: the transaction will then be there as a whole or not at all"));
+            }
+        }
+        self.resolved.lock().push((primary, start));
+        Ok(())
+    }
+
+    /// First phase on all shards at once: each waits for its own disk write.
+    fn prewrite(
+        &self,
+        start: Timestamp,
+        primary: ShardId,
+        by_shard: &BTreeMap<ShardId, Vec<Mutation>>,
+        durability: Durability,
+    ) -> Result<()> {
+        let one = |id: &ShardId, mutations: &Vec<Mutation>| -> Result<()> {
+            let command = Command::Prewrite { start, primary, mutations: mutations.clone() };
+            self.shard(*id)?.apply(&command, durability).map_err(|error| self.explain(error))
+        };
+        std::thread::scope(|scope| {
+            let mut shards = by_shard.iter();
+            let first = shards.next();
+            let others: Vec<_> = shards.map(|(id, mutations)| scope.spawn(move || one(id, mutations))).collect();
+            let mut outcome = first.map_or(Ok(()), |(id, mutations)| one(id, mutations));
+            for other in others {
+                let done = other.join().unwrap_or_else(|_| Err(Error::internal("a prewrite panicked")));
+                outcome = outcome.and(done);
+            }
+            outcome
+        })
+    }
+
+    /// A failed command in the user's words, with the key of a conflict.
+    fn explain(&self, error: ApplyError) -> Error {
+        let ApplyError::Conflict { key } = &error else { return apply_error(error) };
+        let schemas = self.schemas();
+        let table = table_of(key);
+        let table = schemas.tables.values().find(|handle| Some(handle.schema.id) == table);
+        let explained = apply_error(error.clone());
+        match table {
+            Some(table) => explained.with_detail(format!(
+                "row {} of {}",
+                evenkeel_storage::codec::key::describe(&table.key_types(), key),
+                table.schema.name
+            )),
+            None => explained,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+pub async fn run() -> anyhow::Result<i32> { Ok(0) }

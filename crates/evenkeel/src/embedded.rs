@@ -1,0 +1,55 @@
+//! The shell's connection to a database in the same process.
+
+use evenkeel_engine as engine;
+use evenkeel_model::Result;
+use evenkeel_shell::connection::{
+    Completion, Connection, Event, Notice, Progress, ProgressUnit, TransactionState,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+
+/// A session of a database of this process.
+pub struct Embedded {
+    session: engine::Session,
+}
+
+impl Embedded {
+    /// Wraps a session.
+    pub fn new(session: engine::Session) -> Self {
+        Self { session }
+    }
+}
+
+impl Connection for Embedded {
+    fn execute<'a>(&'a self, statement: &'a str, variables: &'a [(String, String)]) -> BoxStream<'a, Result<Event>> {
+        self.session.execute(statement, variables).map(|event| event.map(translate)).boxed()
+    }
+
+    fn cancel(&self) {
+        self.session.cancel();
+    }
+
+    fn transaction(&self) -> TransactionState {
+        match self.session.transaction() {
+            engine::TransactionState::Idle => TransactionState::Idle,
+            engine::TransactionState::Open => TransactionState::Open,
+            engine::TransactionState::Failed => TransactionState::Failed,
+        }
+    }
+}
+
+fn translate(event: engine::Event) -> Event {
+    match event {
+        engine::Event::Schema(schema) => Event::Schema(schema),
+        engine::Event::Batch(batch) => Event::Batch(batch),
+        engine::Event::Notice { message, hint } => Event::Notice(Notice { message, hint }),
+        engine::Event::Progress(progress) => Event::Progress(Progress {
+            label: progress.label,
+            done: progress.done,
+            total: progress.total,
+            unit: if progress.in_bytes { ProgressUnit::Bytes } else { ProgressUnit::Rows },
+            rows: Some(progress.rows),
+        }),
+        engine::Event::Complete(tag) => Event::Complete(Completion { tag }),
+    }
+}

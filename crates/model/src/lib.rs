@@ -1,0 +1,15 @@
+//! The nouns of Evenkeel: ids, tokens, slots and who owns them, timestamps, column types, settings, errors.
+//!
+//! Values only: nothing here reads a clock, a file, a socket or a random source.
+
+pub mod error;
+pub mod settings;
+pub mod slot;
+pub mod time;
+pub mod types;
+
+pub use error::{Error, Result, Span, SqlState, did_you_mean};
+pub use settings::{SETTINGS, Setting, SettingKind, SettingScope, Settings};
+pub use slot::{Epoch, ShardId, Slot, SlotBits, SlotMap, TableId, Token};
+pub use time::Timestamp;
+pub use types::ColumnType;

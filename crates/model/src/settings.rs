@@ -1,0 +1,352 @@
+//! The one list of settings, from which `SYSTEM.SETTINGS`, `ALTER SYSTEM`, `SET`, completion and the documentation are
+//! made.
+//!
+//! A setting stands here when something reads it. Values are checked as text against their type and range before any
+//! of a statement is set, and are kept in their canonical text.
+
+use crate::error::{Error, Result, SqlState, did_you_mean};
+use std::collections::BTreeMap;
+
+/// What kind of value a setting has, with its range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SettingKind {
+    /// `on` or `off`.
+    Boolean,
+    /// A whole number, ends included.
+    Integer { min: i64, max: i64 },
+    /// A duration in milliseconds, ends included: a number of seconds, or text such as `'1h'`, `'30s'`, `'250ms'`.
+    Duration { min_ms: u64, max_ms: u64 },
+    /// A size in bytes, ends included: a number of bytes, or text such as `'64MiB'`.
+    Size { min: u64, max: u64 },
+}
+
+/// Who may change a setting, and when it takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingScope {
+    /// Fixed when the database directory is made.
+    Creation,
+    /// `ALTER SYSTEM SET`, for everybody, at once.
+    System,
+    /// As `System`, and `SET` for one session.
+    Session,
+}
+
+impl SettingScope {
+    /// The word in `SYSTEM.SETTINGS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Creation => "creation",
+            Self::System => "system",
+            Self::Session => "session",
+        }
+    }
+}
+
+/// One setting of the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub name: &'static str,
+    pub kind: SettingKind,
+    /// In canonical text.
+    pub default: &'static str,
+    pub scope: SettingScope,
+    pub description: &'static str,
+}
+
+const HOUR_MS: u64 = 3_600_000;
+const MIB: u64 = 1 << 20;
+
+/// Every setting, by name.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "gc_retention",
+        kind: SettingKind::Duration { min_ms: 1_000, max_ms: 30 * 24 * HOUR_MS },
+        default: "10min",
+        scope: SettingScope::System,
+        description: "How long old row versions stay readable with AS OF before they are collected.",
+    },
+    Setting {
+        name: "max_transaction_size",
+        kind: SettingKind::Size { min: MIB, max: 64 << 30 },
+        default: "256MiB",
+        scope: SettingScope::System,
+        description: "The most that one transaction may buffer before COMMIT.",
+    },
+    Setting {
+        name: "memory_limit",
+        kind: SettingKind::Size { min: 32 * MIB, max: 1 << 50 },
+        default: "512MiB",
+        scope: SettingScope::System,
+        description: "Memory for sorts, joins and aggregates of all queries together; beyond it they spill to disk.",
+    },
+    Setting {
+        name: "shard_lock_timeout",
+        kind: SettingKind::Duration { min_ms: 1, max_ms: 24 * HOUR_MS },
+        default: "10s",
+        scope: SettingScope::Session,
+        description: "How long a statement waits for a row or table that another transaction holds.",
+    },
+    Setting {
+        name: "shards",
+        kind: SettingKind::Integer { min: 1, max: 1_024 },
+        default: "4",
+        scope: SettingScope::Creation,
+        description: "Shards that a new database starts with.",
+    },
+    Setting {
+        name: "slot_bits",
+        kind: SettingKind::Integer { min: 10, max: 20 },
+        default: "13",
+        scope: SettingScope::Creation,
+        description: "The database has 2 to the power of slot_bits slots.",
+    },
+    Setting {
+        name: "slow_query_threshold",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: 24 * HOUR_MS },
+        default: "1s",
+        scope: SettingScope::System,
+        description: "Statements that take at least this long are kept in SYSTEM.SLOW_QUERIES.",
+    },
+    Setting {
+        name: "statement_timeout",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: 24 * HOUR_MS },
+        default: "0",
+        scope: SettingScope::Session,
+        description: "A statement that runs longer is cancelled; 0 means never.",
+    },
+    Setting {
+        name: "synchronous_commit",
+        kind: SettingKind::Boolean,
+        default: "on",
+        scope: SettingScope::Session,
+        description: "Whether a commit is acknowledged only after it is on disk; off risks the last 200 ms in a crash of the machine.",
+    },
+];
+
+impl Setting {
+    /// The setting of this name, without regard to case.
+    ///
+    /// # Errors
+    /// 42704 with a "did you mean" where there is none.
+    pub fn find(name: &str) -> Result<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let error = Error::new(SqlState::UndefinedObject, format!("unknown setting \"{name}\""));
+            match did_you_mean(name, SETTINGS.iter().map(|setting| setting.name)) {
+                Some(near) => error.with_hint(format!("did you mean {near}?")),
+                None => error.with_hint("QUERY SYSTEM.SETTINGS lists them all"),
+            }
+        })
+    }
+
+    /// The canonical text of a value, checked against type and range.
+    ///
+    /// # Errors
+    /// 22023 that says what would be right.
+    pub fn check(&self, text: &str) -> Result<String> {
+        let text = text.trim();
+        match self.kind {
+            SettingKind::Boolean => parse_bool(text).map(|on| if on { "on" } else { "off" }.to_string()),
+            SettingKind::Integer { min, max } => {
+                text.parse::<i64>().ok().filter(|n| (min..=max).contains(n)).map(|n| n.to_string())
+            }
+            SettingKind::Duration { min_ms, max_ms } => {
+                parse_duration_ms(text).filter(|ms| (min_ms..=max_ms).contains(ms)).map(format_duration_ms)
+            }
+            SettingKind::Size { min, max } => {
+                parse_size(text).filter(|bytes| (min..=max).contains(bytes)).map(format_size)
+            }
+        }
+        .ok_or_else(|| {
+            Error::new(SqlState::InvalidParameterValue, format!("\"{text}\" is not a value for {}", self.name))
+                .with_hint(format!("{} takes {}", self.name, self.accepts()))
+        })
+    }
+
+    /// The unit of a bare number.
+    pub fn unit(&self) -> Option<&'static str> {
+        match self.kind {
+            SettingKind::Duration { .. } => Some("s"),
+            SettingKind::Size { .. } => Some("B"),
+            SettingKind::Boolean | SettingKind::Integer { .. } => None,
+        }
+    }
+
+    /// The range in words.
+    pub fn range(&self) -> String {
+        match self.kind {
+            SettingKind::Boolean => "on, off".to_string(),
+            SettingKind::Integer { min, max } => format!("{min} … {max}"),
+            SettingKind::Duration { min_ms, max_ms } => {
+                format!("{} … {}", format_duration_ms(min_ms), format_duration_ms(max_ms))
+            }
+            SettingKind::Size { min, max } => format!("{} … {}", format_size(min), format_size(max)),
+        }
+    }
+
+    fn accepts(&self) -> String {
+        match self.kind {
+            SettingKind::Boolean => "on or off".to_string(),
+            SettingKind::Integer { .. } => format!("a whole number, {}", self.range()),
+            SettingKind::Duration { .. } => {
+                format!("seconds or text such as '250ms', '30s', '10min', '1h'; {}", self.range())
+            }
+            SettingKind::Size { .. } => format!("bytes or text such as '64MiB'; {}", self.range()),
+        }
+    }
+}
+
+/// Values that differ from the defaults, over a fallback: a session's over the system's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Settings {
+    values: BTreeMap<&'static str, String>,
+}
+
+impl Settings {
+    /// Sets a value that [`Setting::check`] returned.
+    pub fn set(&mut self, setting: &'static Setting, canonical: String) {
+        self.values.insert(setting.name, canonical);
+    }
+
+    /// Goes back to the fallback.
+    pub fn reset(&mut self, setting: &'static Setting) {
+        self.values.remove(setting.name);
+    }
+
+    /// The value, where one is set here.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// What is set here.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.values.iter().map(|(name, value)| (*name, value.as_str()))
+    }
+
+    fn text(&self, name: &str) -> &str {
+        self.get(name).or_else(|| SETTINGS.iter().find(|setting| setting.name == name).map(|s| s.default)).unwrap_or("")
+    }
+
+    /// A boolean setting; false for another kind.
+    pub fn boolean(&self, name: &str) -> bool {
+        parse_bool(self.text(name)).unwrap_or(false)
+    }
+
+    /// A duration setting in milliseconds; 0 for another kind.
+    pub fn duration_ms(&self, name: &str) -> u64 {
+        parse_duration_ms(self.text(name)).unwrap_or(0)
+    }
+
+    /// A size setting in bytes; 0 for another kind.
+    pub fn size(&self, name: &str) -> u64 {
+        parse_size(self.text(name)).unwrap_or(0)
+    }
+
+    /// An integer setting; 0 for another kind.
+    pub fn integer(&self, name: &str) -> i64 {
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    /// The effective value's text: what is set here, or the default.
+    pub fn effective(&self, setting: &Setting) -> &str {
+        self.text(setting.name)
+    }
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Some(true),
+        "off" | "false" | "no" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", HOUR_MS), ("d", 24 * HOUR_MS)];
+const SIZE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", MIB),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
+
+/// Milliseconds of a duration: a number of seconds, or a number with `ms`, `s`, `min`, `h` or `d`.
+pub fn parse_duration_ms(text: &str) -> Option<u64> {
+    scaled(text, DURATION_UNITS, 1_000)
+}
+
+/// Bytes of a size: a number of bytes, or a number with `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`.
+pub fn parse_size(text: &str) -> Option<u64> {
+    scaled(text, SIZE_UNITS, 1)
+}
+
+fn scaled(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (&text[..digits], text[digits..].trim());
+    let factor = match unit {
+        "" => bare,
+        unit => units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)).map(|(_, factor)| *factor)?,
+    };
+    match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(factor),
+        Err(_) => {
+            let value = number.parse::<f64>().ok()? * factor as f64;
+            (value.is_finite() && value >= 0.0 && value < u64::MAX as f64).then_some(value.round() as u64)
+        }
+    }
+}
+
+/// A duration in its largest whole unit.
+pub fn format_duration_ms(ms: u64) -> String {
+    largest_unit(ms, &[("d", 24 * HOUR_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1_000), ("ms", 1)])
+}
+
+/// A size in its largest whole binary unit.
+pub fn format_size(bytes: u64) -> String {
+    largest_unit(bytes, &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", MIB), ("KiB", 1 << 10), ("B", 1)])
+}
+
+fn largest_unit(value: u64, units: &[(&str, u64)]) -> String {
+    if value == 0 {
+        return "0".to_string();
+    }
+    units.iter().find(|(_, factor)| value.is_multiple_of(*factor)).map_or_else(String::new, |(name, factor)| {
+        format!("{}{name}", value / factor)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_canonical_and_names_are_sorted() {
+        for setting in SETTINGS {
+            assert_eq!(setting.check(setting.default).as_deref(), Ok(setting.default), "{}", setting.name);
+        }
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
+    }
+
+    #[test]
+    fn values_are_checked_against_their_range() {
+        let retention = Setting::find("GC_RETENTION").unwrap();
+        assert_eq!(retention.check("3600").unwrap(), "1h");
+        assert_eq!(retention.check("1.5 min").unwrap(), "90s");
+        let error = retention.check("0").unwrap_err();
+        assert_eq!(error.state, SqlState::InvalidParameterValue);
+        assert!(error.hint.unwrap().contains("1s … 30d"));
+        assert_eq!(Setting::find("memory_limit").unwrap().check("1GiB").unwrap(), "1GiB");
+        assert!(Setting::find("memory_limit").unwrap().check("-5").is_err());
+        assert!(Setting::find("synchronous_commit").unwrap().check("maybe").is_err());
+    }
+
+    #[test]
+    fn unknown_names_get_a_suggestion() {
+        let error = Setting::find("gc_retension").unwrap_err();
+        assert_eq!(error.hint.as_deref(), Some("did you mean gc_retention?"));
+    }
+}

@@ -1,0 +1,250 @@
+//! The shell itself: a connection, settings, and the two ways out.
+//!
+//! Prompt and scripts share it. One statement runs at a time; while it does, results are written as they come, and Ctrl-C
+//! asks the database to stop (a second one stops listening to it).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::record_batch::RecordBatch;
+use evenkeel_model::{Error, SqlState};
+use futures::StreamExt;
+
+use crate::Options;
+use crate::connection::{Connection, Event, Notice};
+use crate::format::{self, Expanded, Format, Layout, Rows};
+use crate::interrupt::Interrupt;
+use crate::language;
+use crate::progress::Bars;
+use crate::streams::Streams;
+
+/// What the backslash commands change.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub format: Format,
+    pub expanded: Expanded,
+    pub timing: bool,
+    pub keep_going: bool,
+    /// The values of `@name`, in the order they were set.
+    pub variables: Vec<(String, String)>,
+}
+
+/// Why something that was to be done is not.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The statement or command failed, and nobody has been told yet.
+    Failed(Error),
+    /// It failed, and the user knows.
+    Reported,
+    /// Ctrl-C.
+    Interrupted,
+    /// `\q`
+    Quit,
+    /// Whoever reads the results has gone.
+    Closed,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Failed(Error::new(SqlState::IoError, format!("the output cannot be written: {error}"))),
+        }
+    }
+}
+
+/// A session at the prompt or of scripts.
+pub struct Shell {
+    pub(crate) connection: Arc<dyn Connection>,
+    pub(crate) settings: Settings,
+    pub(crate) streams: Streams,
+    pub(crate) interrupt: Interrupt,
+    /// What `\watch` repeats.
+    pub(crate) last_statement: Option<String>,
+    /// The scripts that are being run, outermost first: where `\i` looks, and how deep it is.
+    pub(crate) including: Vec<PathBuf>,
+    /// Whether tables or columns may have changed since completion last asked.
+    pub(crate) names_changed: bool,
+    /// Whether somebody sits at a prompt and likes to be told what a command changed.
+    pub(crate) is_interactive: bool,
+    bars: Bars,
+}
+
+impl fmt::Debug for Shell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shell").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Shell {
+    /// A shell over a connection that writes to these streams and stops at this interrupt.
+    pub fn new(connection: Arc<dyn Connection>, options: &Options, streams: Streams, interrupt: Interrupt) -> Self {
+        let bars = Bars::new(streams.err_is_terminal());
+        Self {
+            connection,
+            settings: Settings {
+                format: options.format.unwrap_or_default(),
+                expanded: options.expanded,
+                timing: options.timing,
+                keep_going: options.keep_going,
+                variables: options.variables.clone(),
+            },
+            streams,
+            interrupt,
+            last_statement: None,
+            including: Vec::new(),
+            names_changed: true,
+            is_interactive: false,
+            bars,
+        }
+    }
+
+    /// Runs one statement and writes what it answers.
+    pub(crate) async fn statement(&mut self, statement: &str) -> Result<(), Failure> {
+        self.last_statement = Some(statement.to_string());
+        self.names_changed |= language::changes_names(statement);
+        let layout = self.layout();
+        let started = Instant::now();
+        let mut rows = None;
+        let outcome = self.drive(statement, |shell, event| shell.show(event, layout, &mut rows)).await;
+        if self.settings.timing {
+            self.write_time(started.elapsed())?;
+        }
+        self.streams.flush()?;
+        outcome
+    }
+
+    /// Runs a query for the shell's own use, such as an assertion.
+    pub(crate) async fn collect(&mut self, query: &str) -> Result<Vec<RecordBatch>, Failure> {
+        let mut batches = Vec::new();
+        let take = |shell: &mut Self, event| match event {
+            Event::Batch(batch) => {
+                batches.push(batch);
+                Ok(())
+            }
+            Event::Notice(notice) => shell.notice(&notice),
+            _ => Ok(()),
+        };
+        self.drive(query, take).await?;
+        Ok(batches)
+    }
+
+    /// Runs a statement, giving every event to `take`.
+    async fn drive<F>(&mut self, statement: &str, mut take: F) -> Result<(), Failure>
+    where
+        F: FnMut(&mut Self, Event) -> io::Result<()>,
+    {
+        let connection = Arc::clone(&self.connection);
+        let variables = self.settings.variables.clone();
+        let mut interrupt = self.interrupt.clone();
+        let mut stream = connection.execute(statement, &variables);
+        let mut cancelled = false;
+        let outcome = loop {
+            let event = tokio::select! {
+                event = stream.next() => event,
+                () = interrupt.pressed() => {
+                    if cancelled {
+                        break Err(Failure::Interrupted);
+                    }
+                    connection.cancel();
+                    cancelled = true;
+                    continue;
+                }
+            };
+            match event {
+                None => break Ok(()),
+                Some(Err(error)) => break Err(Failure::Failed(error)),
+                Some(Ok(event)) => {
+                    if let Err(error) = take(self, event) {
+                        break Err(error.into());
+                    }
+                }
+            }
+        };
+        self.bars.clear();
+        self.interrupt.forget();
+        match outcome {
+            Err(Failure::Closed) => Err(Failure::Closed),
+            _ if cancelled => Err(Failure::Interrupted),
+            outcome => outcome,
+        }
+    }
+
+    fn show(&mut self, event: Event, layout: Layout, rows: &mut Option<Box<dyn Rows>>) -> io::Result<()> {
+        match event {
+            Event::Schema(schema) => *rows = Some(format::rows(layout, &schema)),
+            Event::Batch(batch) => {
+                self.bars.clear();
+                let rows = rows.get_or_insert_with(|| format::rows(layout, &batch.schema()));
+                rows.batch(self.streams.out(), &batch)?;
+                self.streams.flush()?;
+            }
+            Event::Notice(notice) => self.notice(&notice)?,
+            Event::Progress(progress) => self.bars.show(&progress),
+            Event::Complete(completion) => {
+                self.bars.clear();
+                let mut says_it_all = true;
+                if let Some(mut rows) = rows.take() {
+                    rows.finish(self.streams.out())?;
+                    // The rows of a query are its result; those of RETURNING are not the whole of it.
+                    says_it_all = is_change(&completion.tag);
+                }
+                if says_it_all && layout.format.is_for_people() {
+                    writeln!(self.streams.out(), "{}", completion.tag)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
+            format: self.settings.format,
+            expanded: self.settings.expanded,
+            terminal_width: self.streams.terminal_width(),
+        }
+    }
+
+    /// Writes a line to where results go.
+    pub(crate) fn say(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.streams.out(), "{line}")
+    }
+
+    /// Tells an error, with its place in `source`.
+    pub(crate) fn report(&mut self, error: &Error, source: &str, origin: Option<&str>) -> io::Result<()> {
+        // What was printed before the error stands before it, also where both end in one terminal.
+        self.streams.out().flush()?;
+        let text = language::render(error, source, origin);
+        self.streams.err().write_all(text.as_bytes())?;
+        self.streams.err().flush()
+    }
+
+    fn notice(&mut self, notice: &Notice) -> io::Result<()> {
+        self.bars.clear();
+        self.streams.out().flush()?;
+        writeln!(self.streams.err(), "NOTICE: {}", notice.message)?;
+        match &notice.hint {
+            Some(hint) => writeln!(self.streams.err(), "HINT: {hint}"),
+            None => Ok(()),
+        }
+    }
+
+    fn write_time(&mut self, elapsed: Duration) -> io::Result<()> {
+        let line = format!("Time: {:.3} ms", elapsed.as_secs_f64() * 1_000.0);
+        if self.settings.format.is_for_people() { self.say(&line) } else { writeln!(self.streams.err(), "{line}") }
+    }
+}
+
+/// Whether a command tag is that of a statement that changes rows.
+fn is_change(tag: &str) -> bool {
+    ["INSERT", "UPSERT", "UPDATE", "DELETE", "MERGE"].iter().any(|verb| tag.starts_with(verb))
+}

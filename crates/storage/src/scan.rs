@@ -1,0 +1,169 @@
+//! Reading rows as they were at a timestamp.
+//!
+//! The newest version of every row stands in `data`, so a scan is one pass over one sorted run of keys; only for a row
+//! that changed after the reader's timestamp is `history` asked. A scan keeps nothing open between batches: it seeks
+//! again behind the last key, and versions see to it that it sees one moment all the same.
+
+use crate::failure::storage_error;
+use crate::shard::Shard;
+use crate::store::{DATA_HEADER, KIND_PUT, timestamp_of};
+use evenkeel_model::{Error, Result, SqlState, Timestamp};
+use rocksdb::ReadOptions;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+/// What a reader sees.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Versions that committed at or below this.
+    pub read: Timestamp,
+    /// Bulk loads whose rows carry a timestamp at or below `read`, but which committed above it or not at all yet.
+    pub hidden: &'a [Timestamp],
+    /// How long to wait for a commit that is becoming visible.
+    pub lock_timeout: Duration,
+}
+
+impl View<'_> {
+    #[inline]
+    fn sees(&self, version: Timestamp) -> bool {
+        version <= self.read && (self.hidden.is_empty() || !self.hidden.contains(&version))
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.lock_timeout
+    }
+}
+
+/// How far a scan has come.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    next: Vec<u8>,
+    end: Vec<u8>,
+    waited: bool,
+    done: bool,
+}
+
+impl Cursor {
+    /// Before the first key of a range of row keys, end exclusive.
+    pub fn new(range: Range<Vec<u8>>) -> Self {
+        Self { done: range.start >= range.end, next: range.start, end: range.end, waited: false }
+    }
+
+    /// Whether the range is exhausted.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+fn damaged_version() -> Error {
+    Error::new(SqlState::DataCorrupted, "a stored version is damaged")
+}
+
+impl Shard {
+    /// Calls `each` with key and row of up to `limit` visible rows, in ascending order of key, and moves the cursor
+    /// behind them.
+    ///
+    /// # Errors
+    /// 55P03 when a commit below the reader's timestamp does not become visible in time, or what the disk or `each` says.
+    pub fn scan(
+        &self,
+        cursor: &mut Cursor,
+        view: &View<'_>,
+        limit: usize,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        if cursor.done {
+            return Ok(());
+        }
+        if !cursor.waited {
+            // Commits that register later take a timestamp above ours: once is enough.
+            self.locks().wait_for_all(view.read, || view.deadline())?;
+            cursor.waited = true;
+        }
+        let since = Instant::now();
+        let outcome = self.scan_visible(cursor, view, limit, &mut each);
+        self.activity().busy(since);
+        outcome
+    }
+
+    fn scan_visible(
+        &self,
+        cursor: &mut Cursor,
+        view: &View<'_>,
+        limit: usize,
+        each: &mut impl FnMut(&[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(cursor.end.clone());
+        let mut iterator = self.db().raw_iterator_cf_opt(&self.data(), options);
+        iterator.seek(&cursor.next);
+        let mut activity = self.activity().reader();
+        let mut seen = 0;
+        while let Some((key, value)) = iterator.item() {
+            if seen == limit {
+                cursor.next.clear();
+                cursor.next.extend_from_slice(key);
+                return Ok(());
+            }
+            let timestamp = Timestamp(timestamp_of(value).ok_or_else(damaged_version)?);
+            if view.sees(timestamp) {
+                if value.get(8) == Some(&KIND_PUT) {
+                    each(key, &value[DATA_HEADER..])?;
+                    activity.read(key);
+                    seen += 1;
+                }
+            } else if self.history_row(key, view, |row| each(key, row))?.transpose()?.is_some() {
+                activity.read(key);
+                seen += 1;
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|error| storage_error(&error))?;
+        cursor.done = true;
+        Ok(())
+    }
+
+    /// Calls `found` with the row of a key, if there is one.
+    ///
+    /// # Errors
+    /// As [`Shard::scan`].
+    #[inline]
+    pub fn get<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        self.locks().wait_for_key(key, view.read, || view.deadline())?;
+        self.activity().read(key);
+        let value = self.db().get_pinned_cf(&self.data(), key).map_err(|error| storage_error(&error))?;
+        let Some(value) = value else { return Ok(None) };
+        let timestamp = Timestamp(timestamp_of(&value).ok_or_else(damaged_version)?);
+        if view.sees(timestamp) {
+            return Ok((value.get(8) == Some(&KIND_PUT)).then(|| found(&value[DATA_HEADER..])));
+        }
+        self.history_row(key, view, found)
+    }
+
+    /// The version before the newest ones, where it is visible.
+    fn history_row<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let mut options = ReadOptions::default();
+        let mut end = key.to_vec();
+        end.extend_from_slice(&[0xFF; 9]);
+        options.set_iterate_upper_bound(end);
+        let mut iterator = self.db().raw_iterator_cf_opt(&self.history(), options);
+        let mut seek = key.to_vec();
+        seek.extend_from_slice(&(!view.read.0).to_be_bytes());
+        iterator.seek(&seek);
+        while let Some((version, value)) = iterator.item() {
+            let Some(inverted) = version.strip_prefix(key).and_then(|tail| <[u8; 8]>::try_from(tail).ok()) else {
+                // No key is a prefix of another, so this is another row's version that happens to sort here.
+                break;
+            };
+            let timestamp = Timestamp(!u64::from_be_bytes(inverted));
+            if view.sees(timestamp) {
+                let replaced = Timestamp(timestamp_of(value).ok_or_else(damaged_version)?);
+                // Replaced by a version that is visible too: a deletion, since anything else would stand here itself.
+                return Ok((!view.sees(replaced)).then(|| found(&value[8..])));
+            }
+            iterator.next();
+        }
+        iterator.status().map_err(|error| storage_error(&error))?;
+        Ok(None)
+    }
+}
