@@ -10,7 +10,7 @@ ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
 export ROCKSDB_STATIC := 1
 
-.PHONY: demo build test check bench docs fuzz crash rocksdb tools clean
+.PHONY: demo build test check bench crash fuzz book rocksdb tools nextest clean
 
 demo: build
 	$(CARGO_TARGET_DIR)/release/evenkeel demo
@@ -30,3 +30,35 @@ $(ROCKSDB_LIB_DIR)/librocksdb.a:
 
 tools:
 	@.ci/tools
+
+# Everything that must hold before a change is shared.
+check: rocksdb
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+test: rocksdb nextest
+	cargo nextest run --workspace --locked
+	cargo test --workspace --doc --locked --quiet
+
+nextest:
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+
+# Against raw RocksDB, and PostgreSQL where it is installed. ARGS="--only copy,scan" measures less.
+bench: build
+	$(CARGO_TARGET_DIR)/release/evenkeel bench $(ARGS)
+
+# Kills the database many more times than the tests do.
+crash: rocksdb nextest
+	EVENKEEL_CRASHES=$(or $(CRASHES),1000) cargo nextest run --workspace --locked --test crash
+
+# Needs a nightly toolchain and cargo-fuzz.
+fuzz:
+	cd crates/pql && cargo +nightly fuzz run parse -- -max_total_time=$(or $(SECONDS_MAX),60)
+
+# The book, in docs/book. Needs mdbook (cargo install mdbook).
+book:
+	mdbook build docs
+
+clean:
+	cargo clean

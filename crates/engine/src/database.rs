@@ -31,8 +31,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The version of the directory's format. A directory of another version is refused.
 const FORMAT: &str = "evenkeel 1";
-/// Block cache and write buffers of all shards together.
-const CACHE_BYTES: usize = 256 << 20;
 
 /// How a database is opened.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +115,9 @@ impl Database {
         let created = check_format(directory)?;
         let meta = Arc::new(Meta::open(&directory.join("meta"))?);
         let slots = Arc::new(slot_map(&meta, options)?);
-        let store = Store::new(CACHE_BYTES)?;
+        let settings = load_settings(&meta)?;
+        let effective = Arc::new(effective_settings(&settings));
+        let store = Store::new(effective.size("cache_size") as usize)?;
         let mut shards = BTreeMap::new();
         for id in slots.shards() {
             let path = directory.join("shards").join(id.to_string());
@@ -134,8 +134,6 @@ impl Database {
         }
         let spill = fresh_directory(&directory.join("tmp"))?;
         let schemas = load_schemas(&meta)?;
-        let settings = load_settings(&meta)?;
-        let effective = Arc::new(effective_settings(&settings));
         let planner = Planner::new(&spill, effective.size("memory_limit") as usize)?;
         let database = Arc::new(Self {
             directory: directory.to_path_buf(),
@@ -358,6 +356,7 @@ impl Database {
         self.meta.commit(change)?;
         *settings = next;
         let effective = effective_settings(&settings);
+        self.store.set_cache_bytes(effective.size("cache_size") as usize);
         self.planner.set_memory_limit(effective.size("memory_limit") as usize);
         *self.effective.write() = Arc::new(effective);
         drop(settings);

@@ -78,19 +78,34 @@ impl Database {
         Ok(())
     }
 
-    fn create(&self, mut table: catalog::Table) -> Result<Arc<TableHandle>> {
+    /// Gives a table its number before it is in the schema, so that rows can be loaded into it. Until it is, the mark
+    /// makes a restart drop them.
+    fn provisional(&self, table: &mut catalog::Table) -> Result<Arc<TableHandle>> {
         let mut change = MetaChange::default();
         table.id = self.next_table_id(&mut change)?;
         table.cut_row_version();
+        self.note_dropped(table.id, &mut change)?;
+        self.meta.commit(change)?;
+        Ok(Arc::new(TableHandle::new(table.clone())))
+    }
+
+    /// Puts a new table into the schema; one that is provisional keeps its number.
+    fn create(&self, mut table: catalog::Table) -> Result<()> {
+        let mut change = MetaChange::default();
+        if table.id == TableId(0) {
+            table.id = self.next_table_id(&mut change)?;
+            table.cut_row_version();
+        } else {
+            change.delete(&format!("dropped/{}", table.id));
+        }
         change.put(&format!("table/{}", table.name), &table)?;
         let handle = Arc::new(TableHandle::new(table));
         let name = handle.schema.name.clone();
-        let stored = Arc::clone(&handle);
         self.change_schemas(change, |schemas| {
-            schemas.tables.insert(name.clone(), stored);
+            schemas.tables.insert(name.clone(), handle);
         })?;
         self.event("table", &name, "created");
-        Ok(handle)
+        Ok(())
     }
 
     fn drop_table(&self, handle: &TableHandle, message: &str) -> Result<()> {
@@ -143,7 +158,7 @@ impl SessionInner {
         if let Some(what) = unsupported_table(&create) {
             return Err(Error::unsupported(what));
         }
-        let one_at_a_time = self.database.schema_change.lock().await;
+        let _one_at_a_time = self.database.schema_change.lock().await;
         if self.name_taken(&name, create.if_not_exists, create.or_replace, &create.name, text)? {
             output.notice(format!("table \"{name}\" exists already, skipping"), None).await?;
             return Ok(Outcome::new("CREATE TABLE"));
@@ -155,17 +170,20 @@ impl SessionInner {
             finish_keys(&mut table, &create, shard_by.as_deref(), text)?;
         }
         self.validate_expressions(state, &table)?;
-        let handle = self.database.create(table)?;
-        drop(one_at_a_time);
-        let Some(query) = query else { return Ok(Outcome::new("CREATE TABLE")) };
-        let given: Vec<usize> = (0..handle.visible).collect();
-        match self.load_query(state, &name, &given, *query, text, output).await {
-            Ok(rows) => Ok(Outcome::rows("SELECT", rows)),
-            Err(error) => {
-                self.database.drop_table(&handle, "dropped: its query failed")?;
-                Err(error)
+        let rows = match query {
+            None => None,
+            Some(query) => {
+                let handle = self.database.provisional(&mut table)?;
+                let given: Vec<usize> = (0..handle.visible).collect();
+                let loaded = self.load_rows(state, &handle, &given, *query, text, output).await;
+                if loaded.is_err() {
+                    self.database.start_dropping(handle.schema.id)?;
+                }
+                Some(loaded?)
             }
-        }
+        };
+        self.database.create(table)?;
+        Ok(rows.map_or_else(|| Outcome::new("CREATE TABLE"), |rows| Outcome::rows("SELECT", rows)))
     }
 
     /// Whether a name is there already and that is fine.
@@ -583,13 +601,7 @@ impl SessionInner {
         table.columns.iter_mut().for_each(|column| column.added = None);
         add_constraint(&mut table, constraint, text)?;
         table.shard_key.clone_from(&table.primary_key);
-        let mut change = MetaChange::default();
-        table.id = self.database.next_table_id(&mut change)?;
-        table.cut_row_version();
-        // Until the swap, a crash leaves rows of a table that is in no schema: the mark makes the next start drop them.
-        self.database.note_dropped(table.id, &mut change)?;
-        self.database.meta.commit(change)?;
-        let new = Arc::new(TableHandle::new(table));
+        let new = self.database.provisional(&mut table)?;
         if let Err(error) = self.copy_rows(state, handle, &new, text).await {
             self.database.start_dropping(new.schema.id)?;
             return Err(error);

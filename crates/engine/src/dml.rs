@@ -484,7 +484,7 @@ impl SessionInner {
     }
 
     /// Loads the rows of a query into a table through sorted files.
-    pub(crate) async fn load_query(
+    async fn load_query(
         &self,
         state: &mut SessionState,
         table: &str,
@@ -495,27 +495,39 @@ impl SessionInner {
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(table, timeout).await?;
+        let handle = self.database.schemas().tables.get(table).cloned();
+        let handle = handle.ok_or_else(|| crate::error::undefined_table(table, []))?;
+        self.load_rows(state, &handle, given, query, text, output).await
+    }
+
+    /// As [`Self::load_query`], into a table that nobody else writes: held alone, or not yet in the schema.
+    pub(crate) async fn load_rows(
+        &self,
+        state: &SessionState,
+        handle: &Arc<TableHandle>,
+        given: &[usize],
+        query: ast::Query,
+        text: &str,
+        output: &Output,
+    ) -> Result<u64> {
         let mut names = Names::new(self.view(state));
         let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
-        let handle = names.schemas.tables.get(table).cloned();
-        let handle = handle.ok_or_else(|| crate::error::undefined_table(table, []))?;
         let view = names.view.clone();
         let planning = self.planning(names, text);
         let plan = self.insert_plan(&planning, query, given.len(), text).await?;
-        let checks = Checks::compile(&planning.state, &handle)?;
-        let defaults = Defaults::new(&handle, given, &planning.state)?;
-        let mut load = BulkLoad::new(view, Arc::clone(&handle), Arc::clone(&output.cancel))?;
+        let checks = Checks::compile(&planning.state, handle)?;
+        let defaults = Defaults::new(handle, given, &planning.state)?;
+        let mut load = BulkLoad::new(view, Arc::clone(handle), Arc::clone(&output.cancel))?;
         let mut batches = planning.execute(plan)?;
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;
-            let batch = defaults.complete(&handle, &batch, &self.database)?;
-            checks.check(&handle, &batch, &|_| None)?;
+            let batch = defaults.complete(handle, &batch, &self.database)?;
+            checks.check(handle, &batch, &|_| None)?;
             load.add(&batch)?;
-            let label = format!("INSERT {table}");
+            let label = format!("INSERT {}", handle.schema.name);
             output.progress(Progress { label, done: load.rows(), total: None, in_bytes: false, rows: load.rows() });
         }
         output.cancel.check()?;
-        output.cancel.shield();
         blocking(move || load.finish(&|_| None)).await
     }
 

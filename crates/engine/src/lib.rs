@@ -12,7 +12,6 @@ mod ddl;
 mod dml;
 mod error;
 mod evaluate;
-#[path = "/tmp/files_stub.rs"]
 mod files;
 mod load;
 mod meta;

@@ -59,6 +59,13 @@ const MIB: u64 = 1 << 20;
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
     Setting {
+        name: "cache_size",
+        kind: SettingKind::Size { min: 16 * MIB, max: 1 << 50 },
+        default: "256MiB",
+        scope: SettingScope::System,
+        description: "Memory for the blocks and write buffers of all shards together.",
+    },
+    Setting {
         name: "gc_retention",
         kind: SettingKind::Duration { min_ms: 1_000, max_ms: 30 * 24 * HOUR_MS },
         default: "10min",

@@ -512,16 +512,12 @@ impl Shard {
         }
     }
 
-    /// Bytes on disk, and bytes of replaced versions among them (both as RocksDB estimates them).
+    /// Bytes of the shard's files, logs included, and bytes of replaced versions among them (without the logs').
     pub fn storage_bytes(&self) -> (u64, u64) {
-        let property = |family: &Arc<BoundColumnFamily<'_>>, name: &str| {
-            self.db.property_int_value_cf(family, name).ok().flatten().unwrap_or(0)
-        };
-        let size = |family: &Arc<BoundColumnFamily<'_>>| {
-            property(family, "rocksdb.total-sst-files-size") + property(family, "rocksdb.cur-size-all-mem-tables")
-        };
-        let history = size(&self.history());
-        (size(&self.data()) + history + size(&self.lock()) + size(&self.state()), history)
+        let files = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        let sizes = files.filter_map(|file| file.metadata().ok().filter(|file| file.is_file()).map(|file| file.len()));
+        let history = self.db.property_int_value_cf(&self.history(), "rocksdb.total-sst-files-size");
+        (sizes.sum(), history.ok().flatten().unwrap_or(0))
     }
 
     /// Bytes of the shard's write buffers, index and filter blocks outside the shared cache.

@@ -67,6 +67,12 @@ impl Store {
         self.safe_point.fetch_max(safe_point.0, Ordering::SeqCst);
     }
 
+    /// Shares this much block cache from now on.
+    pub fn set_cache_bytes(&self, bytes: usize) {
+        // The handle is shared; the binding asks for it mutably all the same.
+        self.cache.clone().set_capacity(bytes);
+    }
+
     /// Bytes of cached blocks and write buffers.
     pub fn memory_bytes(&self) -> usize {
         self.cache.get_usage()

@@ -13,9 +13,9 @@ computed_table! { SYSTEM, "shards",
         slots: i64,
         /// Live rows of all tables, counted exactly.
         row_count: i64,
-        /// Bytes on disk and in write buffers, replaced versions included.
+        /// Bytes of its files, logs and replaced versions included.
         storage_bytes: i64,
-        /// Bytes of replaced versions among them, kept for open snapshots and AS OF.
+        /// Bytes of replaced versions in its sorted files, kept for open snapshots and AS OF.
         history_bytes: i64,
         /// Bytes of its write buffers in memory.
         memory_usage: i64,

@@ -9,8 +9,8 @@ use super::text::TextColumn;
 use crate::error::arrow_error;
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, ListArray, StringViewArray};
 use arrow::buffer::OffsetBuffer;
-use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::cast;
+use arrow::compute::kernels::cmp::distinct;
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::{FileReader as IpcFileReader, StreamReader};
@@ -39,7 +39,7 @@ pub(super) struct ColumnarReader {
 }
 
 impl ColumnarReader {
-    /// Opens a file, for all of its columns or those at these positions.
+    /// Opens a file, for all of its columns or those at these positions, which ascend.
     pub(super) fn open(path: &Path, format: FileFormat, projection: Option<&[usize]>) -> Result<Self> {
         match format {
             FileFormat::Parquet => Self::open_parquet(path, projection),
@@ -85,10 +85,8 @@ impl ColumnarReader {
             (reader.schema(), Box::new(reader))
         };
         let schema = match &projection {
-            Some(projection) if schema.fields().len() != projection.len() => {
-                Arc::new(schema.project(projection).map_err(arrow_error)?)
-            }
-            _ => schema,
+            Some(projection) => Arc::new(schema.project(projection).map_err(arrow_error)?),
+            None => schema,
         };
         Ok(Self { file, schema, batches, current: None, consumed, rows: 0, rows_total: None })
     }

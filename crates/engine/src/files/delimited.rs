@@ -3,10 +3,9 @@
 use super::BATCH_ROWS;
 use super::options::CopyOptions;
 use super::origin::LineLog;
-use super::reader::{Others, Target, batch_of, match_columns, schema_of};
+use super::reader::{Others, Target, TextInput, batch_of, match_columns, schema_of};
 use super::splitter::Splitter;
 use super::text::TextColumn;
-use super::window::Window;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result, SqlState};
@@ -25,17 +24,11 @@ pub(super) struct DelimitedReader {
 }
 
 impl DelimitedReader {
-    pub(super) fn new(
-        window: Window,
-        file: &str,
-        options: &CopyOptions,
-        targets: &[Target],
-        others: Others,
-        log: LineLog,
-    ) -> Result<Self> {
-        let mut splitter = Splitter::new(window, file, options.delimiter, options.quote);
+    pub(super) fn new(input: TextInput, options: &CopyOptions, targets: &[Target], others: Others) -> Result<Self> {
+        let TextInput { window, file, log } = input;
+        let mut splitter = Splitter::new(window, &file, options.delimiter, options.quote);
         let matched = match options.header {
-            true => match header(&mut splitter, file)? {
+            true => match header(&mut splitter, &file)? {
                 Some(names) => match_columns(names.iter().map(String::as_str), targets, others)
                     .map_err(|error| error.with_detail(format!("{file}, line {}", splitter.line())))?,
                 None => (0..targets.len()).map(Some).collect(),
@@ -106,7 +99,7 @@ impl DelimitedReader {
     }
 }
 
-/// The names in the first line; `None` for an empty file.
+/// The names in the first line, `column3` for one without; `None` for an empty file.
 pub(super) fn header(splitter: &mut Splitter, file: &str) -> Result<Option<Vec<String>>> {
     if !splitter.next()? {
         return Ok(None);
@@ -114,10 +107,10 @@ pub(super) fn header(splitter: &mut Splitter, file: &str) -> Result<Option<Vec<S
     let mut scratch = Vec::new();
     let mut name = |index: usize| {
         let (text, _) = splitter.field(index, &mut scratch);
-        std::str::from_utf8(text).map(|name| name.trim().to_string()).map_err(|_| {
-            Error::new(SqlState::BadCopyFileFormat, "a column name is not UTF-8")
-                .with_detail(format!("{file}, line 1"))
-        })
+        let name = std::str::from_utf8(text).map_err(|_| {
+            Error::new(SqlState::BadCopyFileFormat, "a column name is not UTF-8").with_detail(format!("{file}, line 1"))
+        })?;
+        Ok(if name.trim().is_empty() { format!("column{}", index + 1) } else { name.trim().to_string() })
     };
     (0..splitter.len()).map(&mut name).collect::<Result<Vec<_>>>().map(Some)
 }

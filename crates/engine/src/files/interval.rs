@@ -79,7 +79,7 @@ pub(super) fn write_interval(interval: IntervalMonthDayNano, out: &mut Vec<u8>) 
         let seconds = nanos / 1_000_000_000;
         let clock = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         written = written.and(write!(out, "{space}{sign}{:02}:{:02}:{:02}", clock.0, clock.1, clock.2));
-        if nanos % 1_000_000_000 != 0 {
+        if !nanos.is_multiple_of(1_000_000_000) {
             written = written.and(write!(out, ".{:09}", nanos % 1_000_000_000));
             while out.last() == Some(&b'0') {
                 out.pop();

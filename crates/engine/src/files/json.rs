@@ -6,9 +6,8 @@
 use super::BATCH_ROWS;
 use super::objects::{Objects, entries};
 use super::origin::LineLog;
-use super::reader::{Others, Target, batch_of, match_columns, schema_of};
+use super::reader::{Others, Target, TextInput, batch_of, match_columns, schema_of};
 use super::text::TextColumn;
-use super::window::Window;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result, SqlState};
@@ -38,25 +37,14 @@ struct RowColumns {
 }
 
 impl JsonReader {
-    pub(super) fn new(
-        window: Window,
-        file: &str,
-        targets: &[Target],
-        others: Others,
-        log: LineLog,
-    ) -> Result<Self> {
-        let mut objects = Objects::new(window, file);
-        let (mut sample, mut keys, mut bytes) = (VecDeque::new(), Vec::<String>::new(), 0);
-        while sample.len() < SAMPLE_OBJECTS && bytes < SAMPLE_BYTES && objects.next()? {
-            collect_keys(objects.text(), &mut keys)
-                .map_err(|why| bad_json(&why, &format!("{file}, line {}", objects.line())))?;
-            bytes += objects.text().len();
-            sample.push_back((objects.line(), objects.text().to_vec()));
-        }
-        let matched = match_columns(keys.iter().map(String::as_str), targets, others)
-            .map_err(|error| error.with_detail(format!("a key in {file}")))?;
-        let (keys, provided): (Vec<String>, Vec<usize>) =
-            keys.into_iter().zip(matched).filter_map(|(key, target)| Some((key, target?))).unzip();
+    pub(super) fn new(input: TextInput, targets: &[Target], others: Others) -> Result<Self> {
+        let TextInput { window, file, log } = input;
+        let mut objects = Objects::new(window, &file);
+        let mut sample = VecDeque::new();
+        let (keys, provided) = match others {
+            Others::Skipped => targets.iter().map(|target| target.name.clone()).zip(0..).unzip(),
+            Others::Refused => match_keys(&mut objects, &mut sample, &file, targets)?,
+        };
         let chosen = || provided.iter().map(|at| &targets[*at]);
         let columns: Vec<TextColumn> =
             chosen().map(|target| TextColumn::new(&target.column_type, BATCH_ROWS)).collect();
@@ -65,6 +53,7 @@ impl JsonReader {
         Ok(Self { objects, sample, log, others, row, provided, schema })
     }
 
+    /// The targets that the file fills: those that the first objects have, or all that were asked for.
     pub(super) fn provided(&self) -> &[usize] {
         &self.provided
     }
@@ -72,18 +61,17 @@ impl JsonReader {
     pub(super) fn next(&mut self) -> Result<Option<RecordBatch>> {
         let mut rows = 0;
         while rows < BATCH_ROWS {
-            let appended = match self.sample.pop_front() {
+            match self.sample.pop_front() {
                 Some((line, object)) => {
                     self.log.note(line);
-                    self.row.append(&object, self.others)
+                    self.row.append(&object, self.others, &self.log)?;
                 }
                 None if self.objects.next()? => {
                     self.log.note(self.objects.line());
-                    self.row.append(self.objects.text(), self.others)
+                    self.row.append(self.objects.text(), self.others, &self.log)?;
                 }
                 None => break,
-            };
-            appended.map_err(|rejected| rejected.placed(&self.log.place()))?;
+            }
             rows += 1;
         }
         if rows == 0 {
@@ -94,28 +82,14 @@ impl JsonReader {
     }
 }
 
-/// An object that was not taken, and the column because of which.
-struct Rejected {
-    error: Error,
-    column: Option<String>,
-}
-
-impl Rejected {
-    fn placed(self, place: &str) -> Error {
-        match self.column {
-            Some(column) => self.error.with_detail(format!("{place}, column {column}")),
-            None => self.error.with_detail(place),
-        }
-    }
-}
-
 impl RowColumns {
-    fn append(&mut self, object: &[u8], others: Others) -> std::result::Result<(), Rejected> {
-        let whole = |error: Error| Rejected { error, column: None };
+    /// Appends an object, which is the row that was noted last.
+    fn append(&mut self, object: &[u8], others: Others, log: &LineLog) -> Result<()> {
+        let bad = |why: &str| bad_json(why, &log.place());
         let mut found = entries(object);
         // Objects mostly have their keys in the same order.
         let mut expected = 0;
-        while let Some(entry) = found.next_entry().map_err(|why| whole(bad_json(&why, "")))? {
+        while let Some(entry) = found.next_entry().map_err(|why| bad(&why))? {
             let at = match self.keys.get(expected) {
                 Some(key) if *key == entry.key => Some(expected),
                 _ => self.keys.iter().position(|key| *key == entry.key),
@@ -123,16 +97,16 @@ impl RowColumns {
             let Some(at) = at else {
                 match others {
                     Others::Skipped => continue,
-                    Others::Refused => return Err(whole(late_key(&entry.key))),
+                    Others::Refused => return Err(late_key(&entry.key).with_detail(log.place())),
                 }
             };
             expected = at + 1;
             if std::mem::replace(&mut self.filled[at], true) {
-                return Err(whole(bad_json(&format!("the object has the key \"{}\" twice", entry.key), "")));
+                return Err(bad(&format!("the object has the key \"{}\" twice", entry.key)));
             }
             self.columns[at]
                 .append_json(entry.value)
-                .map_err(|error| Rejected { error, column: Some(self.keys[at].clone()) })?;
+                .map_err(|error| error.with_detail(format!("{}, column {}", log.place(), self.keys[at])))?;
         }
         for (column, filled) in self.columns.iter_mut().zip(&mut self.filled) {
             if !std::mem::take(filled) {
@@ -141,6 +115,25 @@ impl RowColumns {
         }
         Ok(())
     }
+}
+
+/// The keys of the first objects, which go to `sample`, and the targets they fill.
+fn match_keys(
+    objects: &mut Objects,
+    sample: &mut VecDeque<(u64, Vec<u8>)>,
+    file: &str,
+    targets: &[Target],
+) -> Result<(Vec<String>, Vec<usize>)> {
+    let (mut keys, mut bytes) = (Vec::<String>::new(), 0);
+    while sample.len() < SAMPLE_OBJECTS && bytes < SAMPLE_BYTES && objects.next()? {
+        collect_keys(objects.text(), &mut keys)
+            .map_err(|why| bad_json(&why, &format!("{file}, line {}", objects.line())))?;
+        bytes += objects.text().len();
+        sample.push_back((objects.line(), objects.text().to_vec()));
+    }
+    let matched = match_columns(keys.iter().map(String::as_str), targets, Others::Refused)
+        .map_err(|error| error.with_detail(format!("a key in {file}")))?;
+    Ok(keys.into_iter().zip(matched).filter_map(|(key, target)| Some((key, target?))).unzip())
 }
 
 /// Adds the keys of an object that are not among `keys` yet.
@@ -162,6 +155,8 @@ pub(super) fn bad_json(why: &str, place: &str) -> Error {
 
 fn late_key(key: &str) -> Error {
     Error::new(SqlState::BadCopyFileFormat, format!("the key \"{key}\" is in none of the first objects")).with_hint(
-        format!("keys are taken from the first {SAMPLE_OBJECTS} objects: give one of them this key, as null for example"),
+        format!(
+            "keys are taken from the first {SAMPLE_OBJECTS} objects: give one of them this key, as null for example"
+        ),
     )
 }

@@ -44,7 +44,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use options::{Compression, CopyOptions, FileFormat, is_file_name};
+pub(crate) use options::{CopyOptions, is_file_name};
 pub(crate) use origin::RowOrigin;
 pub(crate) use reader::{FileReader, Target};
 pub(crate) use table::FileTable;

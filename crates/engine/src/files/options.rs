@@ -258,7 +258,9 @@ mod tests {
         assert_eq!(of("a.jsonl.zst").unwrap(), (FileFormat::Ndjson, Compression::Zstd));
         assert_eq!(of("a.parquet.gz").unwrap_err().state, SqlState::InvalidParameterValue);
         assert!(of("a.txt").unwrap_err().hint.unwrap().contains("parquet"));
-        assert!(is_file_name("a.feather") && is_file_name("x.csv.gz") && !is_file_name("flights") && !is_file_name("csv"));
+        assert!(
+            is_file_name("a.feather") && is_file_name("x.csv.gz") && !is_file_name("flights") && !is_file_name("csv")
+        );
         assert!(!is_file_name("flights.gz"));
     }
 
@@ -269,7 +271,8 @@ mod tests {
         assert_eq!((options.delimiter, options.header, options.null.as_str()), (b'\t', false, "NA"));
         assert!(of(&[option("delimeter", ";")]).unwrap_err().hint.unwrap().starts_with("did you mean delimiter?"));
         assert_eq!(of(&[option("format", "ndjson")]).unwrap().format, FileFormat::Ndjson);
-        for bad in [option("delimiter", "ab"), option("quote", ","), option("format", "xml"), option("header", "maybe")] {
+        for bad in [option("delimiter", "ab"), option("quote", ","), option("format", "xml"), option("header", "maybe")]
+        {
             assert_eq!(of(&[bad]).unwrap_err().state, SqlState::InvalidParameterValue);
         }
         assert!(of(&[option("format", "json"), option("header", "on")]).is_err());

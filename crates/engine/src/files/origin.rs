@@ -75,11 +75,12 @@ impl LineLog {
 
     fn correct(&mut self, ordinal: u64, line: u64) {
         let mut runs = self.origin.shared.runs.lock();
+        let full = runs.len() >= RUNS_MAX;
         match runs.last_mut() {
             // The second row of a run says how far apart its rows are.
             Some(run) if run.ordinal + 1 == ordinal => run.stride = line - run.line,
-            _ if runs.len() < RUNS_MAX => runs.push(Run { ordinal, line, stride: 1 }),
-            _ => {}
+            _ if full => {}
+            _ => runs.push(Run { ordinal, line, stride: 1 }),
         }
         self.last = runs.last().copied();
     }

@@ -32,6 +32,13 @@ pub(super) enum Others {
     Skipped,
 }
 
+/// A text file that is open: its bytes, its name in errors, and where the lines of its rows are noted.
+pub(super) struct TextInput {
+    pub(super) window: Window,
+    pub(super) file: String,
+    pub(super) log: LineLog,
+}
+
 /// Reads a file as batches of the target columns that it has.
 pub(crate) struct FileReader {
     source: Source,
@@ -55,12 +62,7 @@ impl FileReader {
         Self::open_with(path, options, targets, Others::Refused)
     }
 
-    pub(super) fn open_with(
-        path: &Path,
-        options: &CopyOptions,
-        targets: &[Target],
-        others: Others,
-    ) -> Result<Self> {
+    pub(super) fn open_with(path: &Path, options: &CopyOptions, targets: &[Target], others: Others) -> Result<Self> {
         let name = short_name(path);
         let origin = RowOrigin::new(&name);
         if matches!(options.format, FileFormat::Parquet | FileFormat::Arrow) {
@@ -70,11 +72,11 @@ impl FileReader {
             return Ok(Self { source, consumed, origin });
         }
         let (input, consumed) = open_text(path, options.compression)?;
-        let (window, log) = (Window::new(input, &name), LineLog::new(origin.clone()));
+        let input = TextInput { window: Window::new(input, &name), log: LineLog::new(origin.clone()), file: name };
         let source = if options.format.is_delimited() {
-            Source::Delimited(Box::new(DelimitedReader::new(window, &name, options, targets, others, log)?))
+            Source::Delimited(Box::new(DelimitedReader::new(input, options, targets, others)?))
         } else {
-            Source::Json(Box::new(JsonReader::new(window, &name, targets, others, log)?))
+            Source::Json(Box::new(JsonReader::new(input, targets, others)?))
         };
         Ok(Self { source, consumed, origin })
     }

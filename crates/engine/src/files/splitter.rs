@@ -35,7 +35,10 @@ struct Field {
 
 /// What was found in the window.
 enum Scan {
-    Record { length: usize, lines: u64 },
+    Record {
+        length: usize,
+        lines: u64,
+    },
     /// The record is longer than the window.
     Incomplete,
     /// A quoted field that goes on after its closing quote.

@@ -2,7 +2,7 @@
 
 use super::arrays::next_element;
 use super::datetime::{parse_date, parse_time, parse_timestamp};
-use super::decimal::{parse_decimal, parse_integer};
+use super::decimal::parse_decimal;
 use super::interval::parse_interval;
 use super::objects::{elements, unescape};
 use super::scalars::{Fault, Parsed, boolean, bytes, double, narrow, real, utf8, whole};
@@ -195,8 +195,7 @@ impl TextColumn {
 
     /// Numbers keep their digits, so that decimals are exact. Writers that know only floats write 5 as `5.0`.
     fn parse_json_number(&mut self, value: &[u8]) -> Parsed<()> {
-        let whole_type =
-            matches!(self.column_type, ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt);
+        let whole_type = matches!(self.column_type, ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt);
         serde_json::from_slice::<serde_json::Number>(value).map_err(|error| Fault::Json(error.to_string()))?;
         if whole_type && value.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
             let exact = parse_decimal(value, 38, 12)?;
@@ -322,7 +321,11 @@ mod tests {
             (texts.clone(), "{a", Err(Invalid)),
             (texts.clone(), "{a,}", Err(Invalid)),
             (texts, "{a}b", Err(Invalid)),
-            (ColumnType::Array(Box::new(ColumnType::Array(Box::new(ColumnType::Integer)))), "{{1,2},{},NULL}", ok("[[1, 2], [], ]")),
+            (
+                ColumnType::Array(Box::new(ColumnType::Array(Box::new(ColumnType::Integer)))),
+                "{{1,2},{},NULL}",
+                ok("[[1, 2], [], ]"),
+            ),
         ] {
             assert_eq!(read(&column_type, text), expected, "{column_type} {text}");
         }
