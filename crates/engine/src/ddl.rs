@@ -258,7 +258,9 @@ impl SessionInner {
         text: &str,
     ) -> Result<()> {
         let mut names = Names::new(self.view(state));
-        let mut statement = ast::Statement::Query(Box::new(query.clone()));
+        let mut query = query.clone();
+        crate::planning::name_columns(&mut query);
+        let mut statement = ast::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
         let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
@@ -749,7 +751,9 @@ impl SessionInner {
         }
         // The query must be one now; it is planned anew whenever it is used.
         let mut names = Names::new(self.view(state));
-        let mut statement = ast::Statement::Query(view.query.clone());
+        let mut named = view.query.clone();
+        crate::planning::name_columns(&mut named);
+        let mut statement = ast::Statement::Query(named.clone());
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
         let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
@@ -758,7 +762,7 @@ impl SessionInner {
         }
         let stored = catalog::View {
             name: name.clone(),
-            query: view.query.to_string(),
+            query: named.to_string(),
             columns: view.columns.iter().map(|column| fold(&column.name)).collect(),
         };
         let mut change = MetaChange::default();

@@ -589,7 +589,8 @@ impl SessionInner {
         names.extra = HashMap::from([(name.clone(), Arc::new(memory) as _)]);
         let planning = self.planning(names, text);
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
-        let query = select(items, vec![table_with_joins(target, None)], None)?;
+        let mut query = select(items, vec![table_with_joins(target, None)], None)?;
+        crate::planning::name_columns(&mut query);
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         output.send(Event::Schema(plan.schema())).await?;

@@ -90,6 +90,7 @@ fn classify(error: &DataFusionError) -> SqlState {
 /// What DataFusion says only in words.
 fn by_message(message: &str, state: SqlState) -> Error {
     let mut text = message;
+    // Prefixes stand before one another.
     for prefix in [
         "Error during planning: ",
         "This feature is not implemented: ",
@@ -101,7 +102,11 @@ fn by_message(message: &str, state: SqlState) -> Error {
     ] {
         text = text.strip_prefix(prefix).unwrap_or(text);
     }
+    let text = text.strip_prefix("Internal error: ").unwrap_or(text);
     let lower = text.to_lowercase();
+    if let Some(known) = rephrased(text) {
+        return known;
+    }
     let state = if lower.starts_with("invalid function") || lower.contains("failed to coerce arguments") {
         SqlState::UndefinedFunction
     } else if lower.contains("cannot infer common")
@@ -111,8 +116,6 @@ fn by_message(message: &str, state: SqlState) -> Error {
         || lower.contains("type_coercion")
     {
         SqlState::DatatypeMismatch
-    } else if lower.contains("must appear in the group by") || lower.contains("must be in group by") {
-        SqlState::GroupingError
     } else if lower.contains("divide by zero") {
         return Error::new(SqlState::DivisionByZero, "division by zero");
     } else if lower.contains("overflow") {
@@ -120,13 +123,58 @@ fn by_message(message: &str, state: SqlState) -> Error {
     } else {
         state
     };
-    let (line, hint) = match text.split_once("\nDid you mean") {
-        Some((line, near)) => (line, Some(format!("did you mean{}", near.lines().next().unwrap_or("")))),
-        None => (text, None),
-    };
-    let mut error = Error::new(state, decapitalise(&first_line(line)));
-    error.hint = hint;
-    error
+    Error::new(state, decapitalise(&first_line(text)))
+}
+
+/// Messages that DataFusion and Arrow write for programmers, for people.
+fn rephrased(text: &str) -> Option<Error> {
+    if let Some((_, rest)) = text.split_once("Invalid function '") {
+        let (name, rest) = rest.split_once('\'')?;
+        let error = Error::new(SqlState::UndefinedFunction, format!("function {name} does not exist"));
+        let near = rest.split_once("Did you mean '").and_then(|(_, near)| near.split_once('\'')).map(|(near, _)| near);
+        // The nearest of hundreds of names is often far.
+        return Some(match near.and_then(|near| did_you_mean(name, [near])) {
+            Some(near) => error.with_hint(format!("did you mean {near}?")),
+            None => error,
+        });
+    }
+    if let Some((function, rest)) = text.split_once(" failed to match any signature") {
+        let name = function.rsplit('\'').nth(1).unwrap_or(function);
+        let received = rest.split_once("but received ").and_then(|(_, kind)| kind.split_once(" (")).map(|(kind, _)| kind);
+        let error = Error::new(SqlState::UndefinedFunction, format!("function {name} does not take these arguments"));
+        return Some(match received {
+            Some(kind) => error.with_detail(format!("an argument is of type {}", kind.to_lowercase())),
+            None => error,
+        });
+    }
+    if let Some((_, rest)) = text.split_once("must be in GROUP BY or an aggregate function")
+        && let Some((_, rest)) = rest.split_once("column \"")
+        && let Some((column, _)) = rest.split_once('"')
+    {
+        let message = format!("column \"{column}\" must appear in GROUP BY or be used in an aggregate function");
+        return Some(Error::new(SqlState::GroupingError, message));
+    }
+    let (_, rest) = text.split_once("annot cast string '")?;
+    let (value, rest) = rest.split_once("' to value of ")?;
+    let kind = type_name(rest.split_whitespace().next()?);
+    Some(Error::new(SqlState::InvalidTextRepresentation, format!("invalid input for type {kind}: \"{value}\"")))
+}
+
+/// The name of an Arrow type in PQL.
+fn type_name(arrow: &str) -> &str {
+    match arrow {
+        "Int16" => "smallint",
+        "Int32" => "integer",
+        "Int64" => "bigint",
+        "Float32" => "real",
+        "Float64" => "double precision",
+        "Boolean" => "boolean",
+        "Date32" => "date",
+        other if other.starts_with("Timestamp") => "timestamp",
+        other if other.starts_with("Decimal") => "decimal",
+        other if other.starts_with("Time") => "time",
+        other => other,
+    }
 }
 
 fn schema_error(error: SchemaError) -> Error {
@@ -158,8 +206,9 @@ pub(crate) fn arrow_error(error: ArrowError) -> Error {
         ArrowError::ArithmeticOverflow(message) => {
             Error::new(SqlState::NumericValueOutOfRange, format!("value out of range: {}", decapitalise(&message)))
         }
-        ArrowError::CastError(message) => Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message)),
-        ArrowError::ParseError(message) => Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message)),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => rephrased(&message).unwrap_or_else(|| {
+            Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message))
+        }),
         ArrowError::InvalidArgumentError(message) => Error::new(SqlState::DatatypeMismatch, decapitalise(&message)),
         ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
             Ok(own) => *own,

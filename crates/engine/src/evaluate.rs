@@ -10,6 +10,8 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::FormatOptions;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use evenkeel_model::{ColumnType, Error, Result, SqlState, Timestamp};
 use evenkeel_storage::codec::arrow_type;
@@ -28,7 +30,18 @@ pub(crate) fn compile(
     let aliased = ast::ExprWithAlias { expr, alias: None };
     let logical =
         state.create_logical_expr_from_sql_expr(aliased, schema).map_err(|error| query_error(error, text))?;
-    state.create_physical_expr(logical, schema).map_err(|error| query_error(error, text))
+    let simplify = || {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(state.config_options()))
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        // now() and its like are values only after this.
+        let logical = simplifier.simplify(simplifier.coerce(logical, schema)?)?;
+        state.create_physical_expr(logical, schema)
+    };
+    simplify().map_err(|error| query_error(error, text))
 }
 
 /// A batch of rows without columns, over which constants are evaluated.
@@ -61,14 +74,20 @@ pub(crate) fn cast(array: &ArrayRef, column: &ColumnType, name: &str) -> Result<
     if *array.data_type() == wanted {
         return Ok(Arc::clone(array));
     }
+    if *column == ColumnType::Bytea && array.data_type().is_string() {
+        return crate::validate::bytes_of_text(array, name);
+    }
     cast_with_options(array, &wanted, &STRICT).map_err(|error| {
         let error = arrow_error(error);
         let place = if name.is_empty() { String::new() } else { format!(" in column \"{name}\"") };
         let state = match error.state {
-            SqlState::DatatypeMismatch => SqlState::DatatypeMismatch,
-            _ if error.message.contains("overflow") || error.message.contains("can't cast value") => {
+            _ if ["overflow", "can't cast value", "too large to store", "too small to store"]
+                .iter()
+                .any(|sign| error.message.to_lowercase().contains(sign)) =>
+            {
                 SqlState::NumericValueOutOfRange
             }
+            SqlState::DatatypeMismatch => SqlState::DatatypeMismatch,
             _ => SqlState::InvalidTextRepresentation,
         };
         Error::new(state, format!("a value is not of type {column}{place}")).with_detail(error.message)

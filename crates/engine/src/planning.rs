@@ -15,7 +15,8 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -24,7 +25,7 @@ use evenkeel_model::{Error, Result, Span, SqlState};
 use evenkeel_storage::codec::arrow_type;
 use parking_lot::RwLock;
 use sqlparser::ast::{self, Spanned, Visit, Visitor};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -85,12 +86,23 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_path_buf()])),
         )
         .build_arc()?;
-    Ok(SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_type_planner(Arc::new(PqlTypes))
-        .build())
+        .build();
+    let uuid = datafusion::functions::string::uuid();
+    state.register_udf(Arc::new(uuid.as_ref().clone().with_aliases(["gen_random_uuid"])))?;
+    state.register_udf(Arc::new(version()))?;
+    Ok(state)
+}
+
+/// `version()`: ours, not DataFusion's.
+fn version() -> ScalarUDF {
+    let text = ScalarValue::Utf8View(Some(format!("Evenkeel {}", env!("CARGO_PKG_VERSION"))));
+    let answer = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.clone())));
+    create_udf("version", vec![], arrow::datatypes::DataType::Utf8View, Volatility::Immutable, answer)
 }
 
 /// PQL's types where DataFusion would take others: times in microseconds, UUID and JSON as text.
@@ -314,7 +326,11 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
     let wrapped = DfStatement::Statement(Box::new(statement.clone()));
     let (references, _) = datafusion::sql::resolve::resolve_table_references(&wrapped, true)
         .map_err(|error| query_error(error, text))?;
+    let functions = functions(statement);
     for reference in references {
+        if functions.contains(reference.table()) {
+            continue;
+        }
         if reference.catalog().is_some_and(|catalog| catalog != CATALOG) {
             return Err(Error::new(SqlState::UndefinedTable, format!("database \"{reference}\" does not exist")));
         }
@@ -339,6 +355,23 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
         });
     }
     Ok(())
+}
+
+/// The table functions that a statement calls: `generate_series(…)` is no table's name.
+fn functions(statement: &ast::Statement) -> BTreeSet<String> {
+    struct Functions(BTreeSet<String>);
+    impl Visitor for Functions {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<()> {
+            if let ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } = factor {
+                self.0.insert(crate::types::last_name(name));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut found = Functions(BTreeSet::new());
+    let _ = statement.visit(&mut found);
+    found.0
 }
 
 /// Where a table is named.
@@ -418,6 +451,36 @@ fn at_time(
     let marked = format!("{table} as of {}", read.0);
     names.times.insert(marked.clone(), (table.clone(), read));
     Ok((marked, ast::Ident::with_quote('"', table)))
+}
+
+/// Gives computed columns the text they were written in for a name: `avg(dep_delay)`, not the planner's spelling.
+pub(crate) fn name_columns(query: &mut ast::Query) {
+    let items = match query.pipe_operators.last_mut() {
+        Some(ast::PipeOperator::Select { exprs }) => exprs,
+        Some(_) => return,
+        None => match query.body.as_mut() {
+            ast::SetExpr::Select(select) => &mut select.projection,
+            _ => return,
+        },
+    };
+    let mut names: Vec<String> = Vec::new();
+    for item in items {
+        let ast::SelectItem::UnnamedExpr(expr) = item else { continue };
+        // Columns have a name; what expands to several columns has several.
+        let named = matches!(
+            expr,
+            ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) | ast::Expr::CompoundFieldAccess { .. }
+        );
+        let text = expr.to_string();
+        if named || text.to_lowercase().contains("unnest(") {
+            continue;
+        }
+        let twins = names.iter().filter(|name| **name == text).count();
+        names.push(text.clone());
+        let alias = if twins == 0 { text } else { format!("{text} {}", twins + 1) };
+        let alias = ast::Ident::with_quote('"', alias);
+        *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
 }
 
 /// Puts values in the place of `@name` parameters.

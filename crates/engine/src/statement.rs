@@ -1,7 +1,7 @@
 //! From a statement's kind to what carries it out.
 
 use crate::output::{Event, Output};
-use crate::planning::{Names, bind, resolve};
+use crate::planning::{Names, bind, name_columns, resolve};
 use crate::session::{SessionInner, SessionState};
 use crate::transaction::Transaction;
 use crate::types::{fold, last_name};
@@ -155,6 +155,8 @@ impl SessionInner {
         text: &str,
     ) -> Result<(crate::planning::Planning<'_>, Arc<dyn ExecutionPlan>)> {
         let mut names = Names::new(self.view(state));
+        let mut query = query;
+        name_columns(&mut query);
         let mut statement = sql::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let sql::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };

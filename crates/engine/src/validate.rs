@@ -2,7 +2,8 @@
 
 use crate::evaluate::at_row;
 use crate::table::TableHandle;
-use arrow::array::{ArrayRef, AsArray, StringViewArray};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, StringViewArray};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use evenkeel_storage::codec::cells::{format_uuid, parse_uuid};
@@ -52,6 +53,36 @@ pub(crate) fn normalise(column: &ColumnType, array: ArrayRef, name: &str) -> Res
         "" => error,
         name => Error { message: format!("{} in column \"{name}\"", error.message), ..error },
     })
+}
+
+/// Bytes from text: `\x` and hexadecimal digits, or else the text's own bytes.
+///
+/// # Errors
+/// 22P02.
+pub(crate) fn bytes_of_text(array: &ArrayRef, name: &str) -> Result<ArrayRef> {
+    let texts = arrow::compute::cast(array, &DataType::Utf8View).map_err(crate::error::arrow_error)?;
+    let Some(texts) = texts.as_string_view_opt() else { return Err(Error::internal("text is no text")) };
+    let bytes = |text: &str| match text.strip_prefix("\\x") {
+        None => Ok(text.as_bytes().to_vec()),
+        Some(digits) => hexadecimal(digits).ok_or_else(|| {
+            let place = if name.is_empty() { String::new() } else { format!(" in column \"{name}\"") };
+            let message = format!("invalid input for type bytea{place}: \"{text}\"");
+            Error::new(SqlState::InvalidTextRepresentation, message)
+                .with_hint("\\x is followed by an even number of hexadecimal digits")
+        }),
+    };
+    let values: Vec<Option<Vec<u8>>> =
+        texts.iter().map(|text| text.map(bytes).transpose()).collect::<Result<_>>()?;
+    Ok(Arc::new(BinaryArray::from_iter(values)))
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes();
+    let value = |digit: u8| char::from(digit).to_digit(16).map(|value| value as u8);
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    digits.chunks(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
 }
 
 fn json(text: &str) -> Result<serde_json::Value> {
