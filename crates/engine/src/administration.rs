@@ -17,7 +17,6 @@ use evenkeel_model::{Error, Result, SETTINGS, Setting, SettingScope, SqlState, T
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{Assignment, Show, Statement};
 use evenkeel_storage::codec::{Cells, KeyBuilder, Value};
-use futures::StreamExt;
 use sqlparser::ast::{self, Spanned};
 use std::sync::Arc;
 
@@ -320,7 +319,7 @@ impl SessionInner {
                 ));
             }
         };
-        let planner = self.planning(Names::new(self.view(state)), text);
+        let planner = self.planning(Names::new(self.view(state)), text)?;
         let mut shard_key = KeyBuilder::new();
         for position in &table.shard_key {
             let Some(value) = columns.iter().position(|at| at == position).and_then(|index| key.get(index)) else {
@@ -402,7 +401,7 @@ async fn analyzed(
     text: &str,
 ) -> Result<String> {
     let started = std::time::Instant::now();
-    let mut batches = planning.execute(Arc::clone(&plan))?;
+    let mut batches = planning.execute(Arc::clone(&plan));
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         rows += batch.map_err(|error| crate::error::query_error(error, text))?.num_rows();

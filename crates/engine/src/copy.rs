@@ -18,7 +18,6 @@ use crate::types::fold;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result};
 use evenkeel_pql::ast::{Copy, CopyDirection, CopyEndpoint, CopySource};
-use futures::StreamExt;
 use sqlparser::ast;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -82,7 +81,7 @@ impl SessionInner {
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
         let names = Names::new(self.view(state));
         let view = names.view.clone();
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let mut file = Incoming::open(path, options, &table, &positions, output)?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(&table, &given, &planning.state)?;
@@ -113,7 +112,7 @@ impl SessionInner {
     ) -> Result<u64> {
         let names = Names::new(self.view(state));
         let view = names.view.clone();
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let limit = self.database.settings().size("max_transaction_size");
         let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
         let mut file = Incoming::open(path, options, table, positions, output)?;
@@ -151,7 +150,7 @@ impl SessionInner {
             }
         };
         let (planning, plan) = self.plan(state, query, text).await?;
-        let mut batches = planning.execute(Arc::clone(&plan))?;
+        let mut batches = planning.execute(Arc::clone(&plan));
         let mut writer = FileWriter::create(path, options, plan.schema())?;
         let mut rows = 0;
         while let Some(batch) = batches.next().await {

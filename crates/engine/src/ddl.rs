@@ -263,7 +263,7 @@ impl SessionInner {
         let mut statement = ast::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
-        let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
+        let plan = self.planning(names, text)?.query(*query, &[] as &[ScalarValue]).await?;
         let given = !table.columns.is_empty();
         if given {
             if table.columns.len() != plan.schema().fields().len() {
@@ -366,7 +366,7 @@ impl SessionInner {
         column: &catalog::Column,
         text: &str,
     ) -> Result<ScalarValue> {
-        let planner = self.planning(Names::new(self.view(state)), text);
+        let planner = self.planning(Names::new(self.view(state)), text)?;
         constant(&planner.state, expr.clone(), &column.column_type, text).map_err(|error| {
             let message = format!("the DEFAULT of \"{}\" is not possible: {}", column.name, error.message);
             Error { message, ..error }
@@ -378,7 +378,7 @@ impl SessionInner {
         let mut shown = table.clone();
         shown.cut_row_version();
         let handle = TableHandle::new(shown);
-        let planner = self.planning(Names::new(self.view(state)), "");
+        let planner = self.planning(Names::new(self.view(state)), "")?;
         let schema = table_schema(&handle)?;
         for check in &table.checks {
             let place = |error: Error| {
@@ -514,7 +514,7 @@ impl SessionInner {
         let Some(column) = table.columns.last_mut() else { return Ok(()) };
         if let Some(default) = &column.default {
             let expr = evenkeel_pql::parse_expr(default)?;
-            let planner = self.planning(Names::new(self.view(state)), text);
+            let planner = self.planning(Names::new(self.view(state)), text)?;
             let value = constant(&planner.state, expr, &column.column_type, default)?;
             let array = value.to_array().map_err(|error| query_error(error, text))?;
             column.added = value_constant(&Cells::new(&column.column_type, &array)?.value(0)?);
@@ -627,10 +627,9 @@ impl SessionInner {
         new: &Arc<TableHandle>,
         text: &str,
     ) -> Result<u64> {
-        use futures::StreamExt;
         let names = Names::new(self.view(state));
         let view = names.view.clone();
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', &old.schema.name)]);
         let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
         let query = crate::dml::select(vec![wildcard], vec![crate::dml::table_with_joins(target, None)], None)?;
@@ -639,7 +638,7 @@ impl SessionInner {
         let checks = crate::evaluate::Checks::compile(&planning.state, new)?;
         let cancel = Arc::default();
         let mut load = crate::load::BulkLoad::new(view, Arc::clone(new), cancel)?;
-        let mut batches = planning.execute(plan)?;
+        let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;
             let batch = crate::dml::with_columns(new, batch.columns().to_vec())?;
@@ -756,7 +755,7 @@ impl SessionInner {
         let mut statement = ast::Statement::Query(named.clone());
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
-        let plan = self.planning(names, text).query(*query, &[] as &[ScalarValue]).await?;
+        let plan = self.planning(names, text)?.query(*query, &[] as &[ScalarValue]).await?;
         if view.columns.len() > plan.schema().fields().len() {
             return Err(Error::new(SqlState::SyntaxError, "the view names more columns than its query has"));
         }

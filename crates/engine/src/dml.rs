@@ -29,7 +29,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use evenkeel_model::{Error, Result, SqlState};
 use evenkeel_storage::codec::{ColumnBuilder, arrow_type};
 use evenkeel_storage::{Mutation, Operation};
-use futures::StreamExt;
 use sqlparser::ast::{self, Spanned};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -417,7 +416,7 @@ impl SessionInner {
         let mut names = Names::new(self.view(state));
         let source = self.resolved(source, &mut names, text)?;
         let view = names.view.clone();
-        let mut planning = self.planning(names, text);
+        let mut planning = self.planning(names, text)?;
         exact_literals(&mut planning.state);
         let conflict = conflict(&planning.state, &table, &insert, upsert, text)?;
         let defaults = Defaults::new(&table, &given, &planning.state)?;
@@ -434,7 +433,7 @@ impl SessionInner {
                 changes.insert(&defaults.complete(&table, &row, &self.database)?, &conflict, &|_| None)?;
             }
             Some(plan) => {
-                let mut batches = planning.execute(plan.clone())?;
+                let mut batches = planning.execute(plan.clone());
                 while let Some(batch) = batches.next().await {
                     let batch = batch.map_err(|error| query_error(error, text))?;
                     changes.insert(&defaults.complete(&table, &batch, &self.database)?, &conflict, &|_| None)?;
@@ -513,12 +512,12 @@ impl SessionInner {
         let mut names = Names::new(self.view(state));
         let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
         let view = names.view.clone();
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let plan = self.insert_plan(&planning, query, given.len(), text).await?;
         let checks = Checks::compile(&planning.state, handle)?;
         let defaults = Defaults::new(handle, given, &planning.state)?;
         let mut load = BulkLoad::new(view, Arc::clone(handle), Arc::clone(&output.cancel))?;
-        let mut batches = planning.execute(plan)?;
+        let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;
             let batch = defaults.complete(handle, &batch, &self.database)?;
@@ -587,14 +586,14 @@ impl SessionInner {
         let view = ReadView::latest(&self.database, std::time::Duration::ZERO);
         let mut names = Names::new(view);
         names.extra = HashMap::from([(name.clone(), Arc::new(memory) as _)]);
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
         let mut query = select(items, vec![table_with_joins(target, None)], None)?;
         crate::planning::name_columns(&mut query);
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         output.send(Event::Schema(plan.schema())).await?;
-        let mut batches = planning.execute(plan)?;
+        let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             output.send(Event::Batch(batch.map_err(|error| query_error(error, text))?)).await?;
         }
@@ -651,7 +650,7 @@ impl SessionInner {
         let (mut changes, planning, plan) =
             self.change_plan(state, &table, query, update.returning.is_some(), text).await?;
         let width = table.arrow.fields().len();
-        let mut batches = planning.execute(plan)?;
+        let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;
             let old = with_columns(&table, batch.columns()[..width].to_vec())?;
@@ -708,7 +707,7 @@ impl SessionInner {
         let query = select(all_columns(&table, &qualifier), from, delete.selection.take())?;
         let (mut changes, planning, plan) =
             self.change_plan(state, &table, query, delete.returning.is_some(), text).await?;
-        let mut batches = planning.execute(plan)?;
+        let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;
             changes.delete(&with_columns(&table, batch.columns().to_vec())?)?;
@@ -737,7 +736,7 @@ impl SessionInner {
             return Err(Error::internal("the statement has no query"));
         };
         let view = names.view.clone();
-        let mut planning = self.planning(names, text);
+        let mut planning = self.planning(names, text)?;
         exact_literals(&mut planning.state);
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;

@@ -17,12 +17,15 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream};
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM};
 use evenkeel_model::{Error, Result, Span, SqlState};
 use evenkeel_storage::codec::arrow_type;
+use arrow::record_batch::RecordBatch;
+use futures::StreamExt;
 use parking_lot::RwLock;
 use sqlparser::ast::{self, Spanned, Visit, Visitor};
 use std::collections::{BTreeSet, HashMap};
@@ -30,11 +33,16 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 /// The one catalog there is.
 const CATALOG: &str = "evenkeel";
 /// Rows of a batch.
 pub(crate) const BATCH_ROWS: usize = 8192;
+/// Batches that a plan may be ahead of whoever takes them.
+const BATCHES_AHEAD: usize = 2;
 /// Views within views.
 const VIEW_DEPTH_MAX: usize = 32;
 
@@ -42,12 +50,29 @@ const VIEW_DEPTH_MAX: usize = 32;
 pub(crate) struct Planner {
     spill: PathBuf,
     base: RwLock<SessionState>,
+    /// Plans run on threads of their own, so that a query that computes for long keeps nobody from being answered, or
+    /// from being cancelled. `None` only while it is being shut down.
+    threads: Option<Runtime>,
+}
+
+impl Drop for Planner {
+    fn drop(&mut self) {
+        // The database may be dropped on a thread of another runtime, which must not block.
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
 }
 
 impl Planner {
     pub(crate) fn new(spill: &Path, memory_limit: usize) -> Result<Self> {
         let base = base_state(spill, memory_limit).map_err(|error| query_error(error, ""))?;
-        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(base) })
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(SqlState::IoError, format!("cannot start the query threads: {error}")))?;
+        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(base), threads: Some(threads) })
     }
 
     /// Statements planned from now on share this much memory.
@@ -55,6 +80,12 @@ impl Planner {
         if let Ok(base) = base_state(&self.spill, bytes) {
             *self.base.write() = base;
         }
+    }
+
+    /// Where plans run.
+    pub(crate) fn threads(&self) -> Result<Handle> {
+        let threads = self.threads.as_ref().ok_or_else(|| Error::internal("the query threads are gone"))?;
+        Ok(threads.handle().clone())
     }
 
     /// A state in which a statement's tables are looked up in `names`.
@@ -294,6 +325,46 @@ pub(crate) fn rename(plan: LogicalPlan, columns: &[String]) -> DfResult<LogicalP
 pub(crate) struct Planning<'a> {
     pub(crate) state: SessionState,
     pub(crate) text: &'a str,
+    pub(crate) threads: Handle,
+}
+
+/// The batches of a running plan. Dropping it stops the plan.
+pub(crate) struct Batches {
+    receiver: mpsc::Receiver<DfResult<RecordBatch>>,
+    task: AbortHandle,
+}
+
+impl Batches {
+    /// The next batch.
+    pub(crate) async fn next(&mut self) -> Option<DfResult<RecordBatch>> {
+        self.receiver.recv().await
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn drive(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    sender: mpsc::Sender<DfResult<RecordBatch>>,
+) {
+    let mut stream = match execute_stream(plan, context) {
+        Ok(stream) => stream,
+        Err(error) => {
+            // Nobody listens any more: then nobody needs the error.
+            let _ = sender.send(Err(error)).await;
+            return;
+        }
+    };
+    while let Some(batch) = stream.next().await {
+        if sender.send(batch).await.is_err() {
+            return;
+        }
+    }
 }
 
 impl Planning<'_> {
@@ -314,8 +385,10 @@ impl Planning<'_> {
     }
 
     /// Starts a plan.
-    pub(crate) fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Result<SendableRecordBatchStream> {
-        execute_stream(plan, self.state.task_ctx()).map_err(|error| query_error(error, self.text))
+    pub(crate) fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Batches {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let task = self.threads.spawn(drive(plan, self.state.task_ctx(), sender)).abort_handle();
+        Batches { receiver, task }
     }
 }
 

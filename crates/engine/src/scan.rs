@@ -172,12 +172,21 @@ impl DisplayAs for ShardScan {
             "ShardScan: {}, {}, shards=[{}] ({} of {}), columns=[{}]",
             self.table.schema.name,
             self.keys,
-            shards.join(", "),
+            short(&shards),
             self.parts.len(),
             self.shards_total,
-            columns.join(", ")
+            short(&columns)
         )?;
         self.limit.map_or(Ok(()), |limit| write!(f, ", limit={limit}"))
+    }
+}
+
+/// The first few of a list.
+fn short<S: std::borrow::Borrow<str>>(items: &[S]) -> String {
+    const SHOWN: usize = 8;
+    match items.get(..SHOWN) {
+        Some(first) if items.len() > SHOWN => format!("{}, … {} in all", first.join(", "), items.len()),
+        _ => items.join(", "),
     }
 }
 

@@ -323,8 +323,9 @@ impl SessionInner {
     }
 
     /// Prepares to plan a statement.
-    pub(crate) fn planning<'t>(&self, names: Names, text: &'t str) -> Planning<'t> {
-        Planning { state: self.database.planner.state(names), text }
+    pub(crate) fn planning<'t>(&self, names: Names, text: &'t str) -> Result<Planning<'t>> {
+        let planner = &self.database.planner;
+        Ok(Planning { state: planner.state(names), text, threads: planner.threads()? })
     }
 
     pub(crate) fn duration(&self, state: &SessionState, name: &str) -> Duration {

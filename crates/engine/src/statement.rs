@@ -9,7 +9,6 @@ use datafusion::common::ScalarValue;
 use datafusion::physical_plan::ExecutionPlan;
 use evenkeel_model::{Error, Result, Setting, SettingScope, SqlState};
 use evenkeel_pql::ast::{CopySource, Statement, StatementKind};
-use futures::StreamExt;
 use sqlparser::ast as sql;
 use std::sync::Arc;
 
@@ -148,22 +147,22 @@ impl SessionInner {
     }
 
     /// Plans a query in the session's view.
-    pub(crate) async fn plan(
+    pub(crate) async fn plan<'t>(
         &self,
         state: &SessionState,
         query: sql::Query,
-        text: &str,
-    ) -> Result<(crate::planning::Planning<'_>, Arc<dyn ExecutionPlan>)> {
+        text: &'t str,
+    ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
         let mut names = Names::new(self.view(state));
         let mut query = query;
         name_columns(&mut query);
         let mut statement = sql::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let sql::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
-        let planning = self.planning(names, text);
+        let planning = self.planning(names, text)?;
         let plan = planning.query(*query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
-        Ok((crate::planning::Planning { state: planning.state, text: "" }, plan))
+        Ok((planning, plan))
     }
 
     async fn query(&self, state: &SessionState, query: sql::Query, text: &str, output: &Output) -> Result<Outcome> {
@@ -272,7 +271,7 @@ pub(crate) async fn stream(
     output: &Output,
 ) -> Result<u64> {
     output.send(Event::Schema(plan.schema())).await?;
-    let mut batches = planning.execute(plan)?;
+    let mut batches = planning.execute(plan);
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| crate::error::query_error(error, text))?;

@@ -100,7 +100,7 @@ pub async fn run() -> anyhow::Result<i32> {
     }
     drop(shell);
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
-        let banner = "That was the demo; the database is yours until you leave.\n\
+        let banner = "\nThat was the demo; the database is yours until you leave.\n\
                       Statements end with ;  \\d lists the tables, \\? helps, \\q leaves.";
         let options =
             Options { banner: Some(banner.to_string()), history: crate::history(), ..Options::default() };

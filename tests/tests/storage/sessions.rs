@@ -1,0 +1,265 @@
+//! Transactions of several sessions, interleaved one statement at a time, against a model (`snapshot-isolation`).
+//!
+//! The model of a transaction is a copy of all rows as they were at BEGIN, and its own writes over it. Every read must be
+//! that; COMMIT succeeds exactly when no row it wrote was written by a commit since BEGIN.
+
+use crate::client::{numbers, rows};
+use evenkeel_engine::{Database, OpenOptions, Session};
+use evenkeel_model::SqlState;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::BTreeMap;
+
+const SEEDS: u64 = 16;
+const STEPS: usize = 150;
+const SESSIONS: usize = 3;
+const KEYS: i64 = 10;
+
+type Rows = BTreeMap<i64, i64>;
+type Writes = BTreeMap<i64, Option<i64>>;
+
+/// An open transaction in the model.
+struct Open {
+    start: u64,
+    snapshot: Rows,
+    writes: Writes,
+    savepoints: Vec<(u8, Writes)>,
+    failed: bool,
+}
+
+/// What is committed, and when each row was last written.
+#[derive(Default)]
+struct Committed {
+    rows: Rows,
+    written: BTreeMap<i64, u64>,
+    commits: u64,
+}
+
+fn overlay(snapshot: &Rows, writes: &Writes) -> Rows {
+    let mut rows = snapshot.clone();
+    for (key, value) in writes {
+        match value {
+            Some(value) => rows.insert(*key, *value),
+            None => rows.remove(key),
+        };
+    }
+    rows
+}
+
+impl Committed {
+    /// Whether a transaction that began at `start` may commit these writes; if so they are committed.
+    fn commit(&mut self, start: u64, writes: &Writes) -> bool {
+        if writes.keys().any(|key| self.written.get(key).is_some_and(|at| *at > start)) {
+            return false;
+        }
+        self.commits += 1;
+        for (key, value) in writes {
+            // Deleting what never was is no write that others could conflict with.
+            if value.is_some() || self.written.contains_key(key) {
+                self.written.insert(*key, self.commits);
+            }
+        }
+        self.rows = overlay(&self.rows, writes);
+        true
+    }
+
+    fn begin(&self) -> Open {
+        Open {
+            start: self.commits,
+            snapshot: self.rows.clone(),
+            writes: Writes::new(),
+            savepoints: Vec::new(),
+            failed: false,
+        }
+    }
+}
+
+/// What a statement is to do, apart from its text.
+enum Action {
+    Begin,
+    Commit,
+    Rollback,
+    Savepoint(u8),
+    RollbackTo(u8),
+    Release(u8),
+    Read(Option<i64>),
+    Count,
+    Insert(Vec<(i64, i64)>),
+    Upsert(Vec<(i64, i64)>),
+    Add { remainder: i64, difference: i64 },
+    Put { key: i64, value: i64 },
+    Delete(i64),
+}
+
+fn some_rows(random: &mut StdRng) -> Vec<(i64, i64)> {
+    let rows: Rows =
+        (0..random.random_range(1..4)).map(|_| (random.random_range(0..KEYS), random.random_range(0..100))).collect();
+    rows.into_iter().collect()
+}
+
+impl Action {
+    fn choose(random: &mut StdRng, open: bool) -> Self {
+        let key = random.random_range(0..KEYS);
+        let savepoint = random.random_range(0..2);
+        if !open && random.random_bool(0.5) {
+            return Self::Begin;
+        }
+        if open && random.random_bool(0.35) {
+            return match random.random_range(0..9) {
+                0..=2 => Self::Commit,
+                3 => Self::Rollback,
+                4..=5 => Self::Savepoint(savepoint),
+                6..=7 => Self::RollbackTo(savepoint),
+                _ => Self::Release(savepoint),
+            };
+        }
+        match random.random_range(0..12) {
+            0..=1 => Self::Read(None),
+            2 => Self::Read(Some(key)),
+            3 => Self::Count,
+            4..=5 => Self::Insert(some_rows(random)),
+            6..=7 => Self::Upsert(some_rows(random)),
+            8 => Self::Add { remainder: random.random_range(0..3), difference: random.random_range(1..5) },
+            9 => Self::Put { key, value: random.random_range(0..100) },
+            _ => Self::Delete(key),
+        }
+    }
+
+    fn text(&self, table: &str) -> String {
+        let values = |rows: &Vec<(i64, i64)>| {
+            let rows: Vec<_> = rows.iter().map(|(key, value)| format!("({key}, {value})")).collect();
+            rows.join(", ")
+        };
+        match self {
+            Self::Begin => "BEGIN".to_string(),
+            Self::Commit => "COMMIT".to_string(),
+            Self::Rollback => "ROLLBACK".to_string(),
+            Self::Savepoint(name) => format!("SAVEPOINT s{name}"),
+            Self::RollbackTo(name) => format!("ROLLBACK TO SAVEPOINT s{name}"),
+            Self::Release(name) => format!("RELEASE SAVEPOINT s{name}"),
+            Self::Read(None) => format!("SELECT k, v FROM {table} ORDER BY k"),
+            Self::Read(Some(key)) => format!("SELECT k, v FROM {table} WHERE k = {key}"),
+            Self::Count => format!("SELECT COUNT(*), SUM(v) FROM {table}"),
+            Self::Insert(rows) => format!("INSERT INTO {table} VALUES {}", values(rows)),
+            Self::Upsert(rows) => format!("UPSERT INTO {table} VALUES {}", values(rows)),
+            Self::Add { remainder, difference } => {
+                format!("UPDATE {table} SET v = v + {difference} WHERE k % 3 = {remainder}")
+            }
+            Self::Put { key, value } => format!("UPDATE {table} SET v = {value} WHERE k = {key}"),
+            Self::Delete(key) => format!("DELETE FROM {table} WHERE k = {key}"),
+        }
+    }
+
+    /// The rows that a query answers with, or the writes of a statement, or how it fails.
+    fn outcome(&self, visible: &Rows) -> Result<(Vec<Vec<i64>>, Writes), SqlState> {
+        let mut writes = Writes::new();
+        let mut answer = Vec::new();
+        match self {
+            Self::Read(None) => answer.extend(visible.iter().map(|(key, value)| vec![*key, *value])),
+            Self::Read(Some(key)) => answer.extend(visible.get(key).map(|value| vec![*key, *value])),
+            Self::Count => answer.push(vec![visible.len() as i64, visible.values().sum()]),
+            Self::Insert(rows) if rows.iter().any(|(key, _)| visible.contains_key(key)) => {
+                return Err(SqlState::UniqueViolation);
+            }
+            Self::Insert(rows) | Self::Upsert(rows) => writes.extend(rows.iter().map(|(k, v)| (*k, Some(*v)))),
+            Self::Add { remainder, difference } => {
+                let of_remainder = visible.iter().filter(|(key, _)| *key % 3 == *remainder);
+                writes.extend(of_remainder.map(|(key, value)| (*key, Some(value + difference))));
+            }
+            Self::Put { key, value } if visible.contains_key(key) => writes.extend([(*key, Some(*value))]),
+            Self::Delete(key) if visible.contains_key(key) => writes.extend([(*key, None)]),
+            _ => {}
+        }
+        Ok((answer, writes))
+    }
+}
+
+impl Open {
+    /// Savepoints and what goes back to them.
+    fn savepoint(&mut self, action: &Action) -> Result<(), SqlState> {
+        let (Action::Savepoint(name) | Action::RollbackTo(name) | Action::Release(name)) = action else { return Ok(()) };
+        let back = matches!(action, Action::RollbackTo(_));
+        if self.failed && !back {
+            return Err(SqlState::InFailedTransaction);
+        }
+        if matches!(action, Action::Savepoint(_)) {
+            self.savepoints.push((*name, self.writes.clone()));
+            return Ok(());
+        }
+        let found = self.savepoints.iter().rposition(|(other, _)| other == name);
+        let at = found.ok_or(SqlState::InvalidSavepoint)?;
+        if back {
+            self.writes = self.savepoints[at].1.clone();
+            self.failed = false;
+        }
+        self.savepoints.truncate(if back { at + 1 } else { at });
+        Ok(())
+    }
+}
+
+/// What the model says of a statement.
+fn expect(action: &Action, open: &mut Option<Open>, committed: &mut Committed) -> Result<Vec<Vec<i64>>, SqlState> {
+    match action {
+        Action::Begin => *open = Some(committed.begin()),
+        Action::Rollback => *open = None,
+        Action::Commit => {
+            let Some(open) = open.take() else { return Ok(Vec::new()) };
+            if !open.failed && !committed.commit(open.start, &open.writes) {
+                return Err(SqlState::SerializationFailure);
+            }
+        }
+        action => {
+            let Some(open) = open else {
+                let (answer, writes) = action.outcome(&committed.rows)?;
+                assert!(committed.commit(committed.commits, &writes));
+                return Ok(answer);
+            };
+            let outcome = open.savepoint(action).and_then(|()| {
+                let failed = open.failed.then_some(SqlState::InFailedTransaction);
+                failed.map_or_else(|| action.outcome(&overlay(&open.snapshot, &open.writes)), Err)
+            });
+            open.failed |= outcome.is_err();
+            let (answer, writes) = outcome?;
+            open.writes.extend(writes);
+            return Ok(answer);
+        }
+    }
+    Ok(Vec::new())
+}
+
+async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let table = format!("t{seed}");
+    let sessions: Vec<_> = (0..SESSIONS).map(|number| Session::new(database, &format!("s{number}"))).collect();
+    rows(&sessions[0], &format!("CREATE TABLE {table} (k BIGINT PRIMARY KEY, v BIGINT NOT NULL)")).await.unwrap();
+    let mut open: Vec<Option<Open>> = (0..SESSIONS).map(|_| None).collect();
+    let mut committed = Committed::default();
+    let mut story = Vec::new();
+    for _ in 0..STEPS {
+        let who = random.random_range(0..SESSIONS);
+        let action = Action::choose(&mut random, open[who].is_some());
+        let text = action.text(&table);
+        story.push(format!("{who}: {text}"));
+        let answer = numbers(&sessions[who], &text).await.map_err(|error| error.state);
+        let answer = if matches!(action, Action::Read(_) | Action::Count) { answer } else { answer.map(|_| Vec::new()) };
+        let expected = expect(&action, &mut open[who], &mut committed);
+        assert_eq!(answer, expected, "seed {seed}, at the end of\n{}", story.join("\n"));
+    }
+    for session in &sessions {
+        rows(session, "ROLLBACK").await.unwrap();
+    }
+    let left = numbers(&sessions[0], &format!("SELECT k, v FROM {table} ORDER BY k")).await.unwrap();
+    let expected: Vec<_> = committed.rows.iter().map(|(key, value)| vec![*key, *value]).collect();
+    assert_eq!(left, expected, "seed {seed}, after\n{}", story.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interleaved_transactions_are_isolated() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).unwrap();
+    let quick = Session::new(&database, "settings");
+    rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.unwrap();
+    for seed in 0..SEEDS {
+        interleave(&database, seed).await;
+    }
+}
