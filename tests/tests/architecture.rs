@@ -42,7 +42,11 @@ fn root() -> PathBuf {
 
 fn metadata() -> Metadata {
     let options = ["--offline".to_string(), "--locked".to_string()];
-    MetadataCommand::new().manifest_path(root().join("Cargo.toml")).other_options(options).exec().expect("cargo metadata")
+    MetadataCommand::new()
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(options)
+        .exec()
+        .expect("cargo metadata")
 }
 
 fn short(name: &str) -> String {

@@ -83,7 +83,18 @@ fn inline_code(prose: &str) -> impl Iterator<Item = &str> {
     prose.split('`').skip(1).step_by(2)
 }
 
-/// The pages on which a generated table of cells is put: `|` would end a cell.
+/// What `unknown` finds in the code within each page's prose, with the page.
+fn named(unknown: impl Fn(&str) -> Vec<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for page in pages() {
+        let (prose, _) = parts(&read(&page));
+        let names = inline_code(&prose).flat_map(&unknown);
+        found.extend(names.map(|name| format!("{}: {name}", shown(&page))));
+    }
+    found
+}
+
+/// A cell of a generated table, which `|` would end.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
@@ -274,18 +285,24 @@ fn the_book_has_every_page_once() {
 }
 
 #[test]
-fn what_is_named_exists() {
+fn tables_that_are_named_exist() {
     let tables: BTreeSet<String> = computed_tables().map(full_name).collect();
-    let mut unknown = Vec::new();
-    for page in pages() {
-        let (prose, _) = parts(&read(&page));
-        for code in inline_code(&prose) {
-            let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
-            let named = words.filter(|word| word.starts_with("SYSTEM.") && !tables.contains(*word));
-            unknown.extend(named.map(|word| format!("{}: {word}", shown(&page))));
-        }
-    }
+    let unknown = named(|code| {
+        let words = code.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '.');
+        words.filter(|word| word.starts_with("SYSTEM.") && !tables.contains(*word)).map(str::to_string).collect()
+    });
     assert!(unknown.is_empty(), "tables that there are not: {unknown:#?}");
+}
+
+#[test]
+fn files_that_are_named_exist() {
+    let folders = ["crates/", "tests/", "benches/", "docs/", "grammar/", ".cargo/"];
+    let unknown = named(|code| {
+        let here = folders.iter().any(|folder| code.starts_with(folder)) && !code.contains(' ');
+        let file = code.split("::").next().unwrap_or(code);
+        if here && !root().join(file).exists() { vec![file.to_string()] } else { vec![] }
+    });
+    assert!(unknown.is_empty(), "files that there are not: {unknown:#?}");
 }
 
 #[test]

@@ -67,7 +67,11 @@ pub enum Constant {
     Float(u64),
     /// A DECIMAL's digits or a UUID's number, in text.
     Wide(String),
-    Interval { months: i32, days: i32, nanoseconds: i64 },
+    Interval {
+        months: i32,
+        days: i32,
+        nanoseconds: i64,
+    },
     Bytes(Vec<u8>),
 }
 

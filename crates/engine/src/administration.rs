@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::displayable;
-use evenkeel_catalog::snapshot as state;
 use evenkeel_catalog::Snapshot;
+use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, SETTINGS, Setting, SettingScope, SqlState, Token};
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{Assignment, Show, Statement};
@@ -153,7 +153,8 @@ impl SessionInner {
     pub(crate) fn alter_system_set(&self, assignments: &[Assignment], text: &str) -> Result<Outcome> {
         let mut changes = Vec::with_capacity(assignments.len());
         for assignment in assignments {
-            let checked = system_setting(&fold(&assignment.name)).map_err(|error| at(error, assignment.name.span, text));
+            let checked =
+                system_setting(&fold(&assignment.name)).map_err(|error| at(error, assignment.name.span, text));
             let setting = checked?;
             let value = value_text(&assignment.value, text)?;
             let value = setting.check(&value).map_err(|error| at(error, assignment.value.span(), text))?;
@@ -185,13 +186,7 @@ impl SessionInner {
         Ok(Outcome::new("KILL QUERY"))
     }
 
-    pub(crate) async fn show(
-        &self,
-        state: &SessionState,
-        show: Show,
-        text: &str,
-        output: &Output,
-    ) -> Result<Outcome> {
+    pub(crate) async fn show(&self, state: &SessionState, show: Show, text: &str, output: &Output) -> Result<Outcome> {
         let query = match show {
             Show::Tables => "SELECT table_name, table_type AS type FROM information_schema.tables \
                              WHERE table_schema = 'public' ORDER BY table_name"
@@ -200,9 +195,7 @@ impl SessionInner {
             Show::Shards => "SELECT shard_id, state, slots, row_count, storage_bytes, qps \
                              FROM system.shards ORDER BY shard_id"
                 .to_string(),
-            Show::Settings => {
-                "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string()
-            }
+            Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string(),
             Show::Jobs | Show::Nodes | Show::Balancer => {
                 return Err(Error::unsupported("there are no jobs, nodes or balancer in this version")
                     .with_hint("SHOW SHARDS shows where rows are"));
@@ -314,9 +307,11 @@ impl SessionInner {
             n if n == table.key.len() => &table.key,
             n if n == table.shard_key.len() => &table.shard_key,
             n => {
-                return Err(Error::new(SqlState::SyntaxError, format!("LOCATE gives {n} values for the key")).with_hint(
-                    format!("the primary key is ({})", table.schema.names(&table.schema.primary_key).join(", ")),
-                ));
+                return Err(Error::new(SqlState::SyntaxError, format!("LOCATE gives {n} values for the key"))
+                    .with_hint(format!(
+                        "the primary key is ({})",
+                        table.schema.names(&table.schema.primary_key).join(", ")
+                    )));
             }
         };
         let planner = self.planning(Names::new(self.view(state)), text)?;
@@ -394,12 +389,7 @@ fn reading(from: Vec<ast::TableWithJoins>, selection: Option<ast::Expr>) -> Resu
     crate::dml::select(vec![wildcard], from, selection)
 }
 
-async fn analyzed(
-    planning: &Planning<'_>,
-    plan: Arc<dyn ExecutionPlan>,
-    verbose: bool,
-    text: &str,
-) -> Result<String> {
+async fn analyzed(planning: &Planning<'_>, plan: Arc<dyn ExecutionPlan>, verbose: bool, text: &str) -> Result<String> {
     let started = std::time::Instant::now();
     let mut batches = planning.execute(Arc::clone(&plan));
     let mut rows = 0;
@@ -412,7 +402,11 @@ async fn analyzed(
 }
 
 fn not_explained(analyze: bool) -> Error {
-    Error::unsupported(if analyze { "EXPLAIN ANALYZE takes a query" } else { "EXPLAIN takes a query, INSERT, UPDATE or DELETE" })
+    Error::unsupported(if analyze {
+        "EXPLAIN ANALYZE takes a query"
+    } else {
+        "EXPLAIN takes a query, INSERT, UPDATE or DELETE"
+    })
 }
 
 fn system_setting(name: &str) -> Result<&'static Setting> {

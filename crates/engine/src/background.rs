@@ -25,10 +25,8 @@ impl Background {
     pub(crate) fn start(database: Weak<Database>) -> Self {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new()
-            .name("background".to_string())
-            .spawn(move || run(&database, &stopped))
-            .ok();
+        let thread =
+            std::thread::Builder::new().name("background".to_string()).spawn(move || run(&database, &stopped)).ok();
         Self { stop, thread }
     }
 }

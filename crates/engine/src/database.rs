@@ -18,9 +18,7 @@ use crate::registry::Registry;
 use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
 use evenkeel_catalog as catalog;
-use evenkeel_model::{
-    Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp,
-};
+use evenkeel_model::{Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp};
 use evenkeel_storage::{ApplyError, Command, Durability, Shard, Store};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap};
@@ -328,9 +326,8 @@ impl Database {
     /// The loads that a reader of `table` at `read` must not see.
     pub(crate) fn hidden_loads(&self, table: TableId, read: Timestamp) -> Vec<Timestamp> {
         let loads = self.loads.read();
-        let hidden = |load: &&Load| {
-            load.table == table && load.load <= read && load.commit.is_none_or(|commit| commit > read)
-        };
+        let hidden =
+            |load: &&Load| load.table == table && load.load <= read && load.commit.is_none_or(|commit| commit > read);
         loads.iter().filter(hidden).map(|load| load.load).collect()
     }
 
@@ -461,9 +458,9 @@ fn write_format(directory: &Path) -> Result<()> {
 fn fresh_directory(path: &Path) -> Result<PathBuf> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("cannot empty", path, &error)),
-        _ => fs::create_dir_all(path)
-            .map(|()| path.to_path_buf())
-            .map_err(|error| io_error("cannot make", path, &error)),
+        _ => {
+            fs::create_dir_all(path).map(|()| path.to_path_buf()).map_err(|error| io_error("cannot make", path, &error))
+        }
     }
 }
 

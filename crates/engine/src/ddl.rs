@@ -47,11 +47,7 @@ impl Database {
     }
 
     /// Makes a schema change durable and then visible.
-    pub(crate) fn change_schemas(
-        &self,
-        change: MetaChange,
-        apply: impl FnOnce(&mut Schemas),
-    ) -> Result<()> {
+    pub(crate) fn change_schemas(&self, change: MetaChange, apply: impl FnOnce(&mut Schemas)) -> Result<()> {
         self.meta.commit(change)?;
         let mut schemas = self.schemas.write();
         let mut next = schemas.as_ref().clone();
@@ -197,8 +193,9 @@ impl SessionInner {
     ) -> Result<bool> {
         let schemas = self.database.schemas();
         if or_replace {
-            return Err(Error::unsupported("CREATE OR REPLACE TABLE is not supported")
-                .with_hint("DROP TABLE IF EXISTS first"));
+            return Err(
+                Error::unsupported("CREATE OR REPLACE TABLE is not supported").with_hint("DROP TABLE IF EXISTS first")
+            );
         }
         if !schemas.tables.contains_key(name) && !schemas.views.contains_key(name) {
             return Ok(false);
@@ -235,7 +232,10 @@ impl SessionInner {
             self.add_column(state, &mut table, definition, text)?;
         }
         if table.columns.len() > COLUMNS_MAX {
-            return Err(Error::new(SqlState::ProgramLimitExceeded, format!("a table has at most {COLUMNS_MAX} columns")));
+            return Err(Error::new(
+                SqlState::ProgramLimitExceeded,
+                format!("a table has at most {COLUMNS_MAX} columns"),
+            ));
         }
         for constraint in &create.constraints {
             add_constraint(&mut table, constraint, text)?;
@@ -291,8 +291,9 @@ impl SessionInner {
             table.columns.push(catalog::Column {
                 id,
                 name: field.name().clone(),
-                column_type: stored_type(field.data_type())
-                    .ok_or_else(|| Error::unsupported(format!("a column of type {} cannot be stored", field.data_type())))?,
+                column_type: stored_type(field.data_type()).ok_or_else(|| {
+                    Error::unsupported(format!("a column of type {} cannot be stored", field.data_type()))
+                })?,
                 nullable: true,
                 default: None,
                 added: None,
@@ -386,8 +387,7 @@ impl SessionInner {
                 Error { message, span: None, ..error }
             };
             let expr = evenkeel_pql::parse_expr(&check.expression).map_err(place)?;
-            let compiled =
-                crate::evaluate::compile(&planner.state, expr, &schema, &check.expression).map_err(place)?;
+            let compiled = crate::evaluate::compile(&planner.state, expr, &schema, &check.expression).map_err(place)?;
             let data_type =
                 compiled.data_type(&handle.arrow).map_err(|error| place(query_error(error, &check.expression)))?;
             if data_type != arrow::datatypes::DataType::Boolean {
@@ -667,8 +667,7 @@ impl SessionInner {
         for name in names {
             let shown = table_name(name)?;
             let schemas = self.database.schemas();
-            let known =
-                if is_view { schemas.views.contains_key(&shown) } else { schemas.tables.contains_key(&shown) };
+            let known = if is_view { schemas.views.contains_key(&shown) } else { schemas.tables.contains_key(&shown) };
             if known {
                 if !found.contains(&shown) {
                     found.push(shown);
@@ -802,8 +801,9 @@ fn two_keys() -> Error {
 }
 
 fn no_unique() -> Error {
-    Error::unsupported("UNIQUE is not supported but for the primary key")
-        .with_hint("rows of one value stand in different shards; make the column the primary key, or keep a table of its values")
+    Error::unsupported("UNIQUE is not supported but for the primary key").with_hint(
+        "rows of one value stand in different shards; make the column the primary key, or keep a table of its values",
+    )
 }
 
 fn no_foreign_key() -> Error {
@@ -829,7 +829,10 @@ fn add_constraint(table: &mut catalog::Table, constraint: &ast::TableConstraint,
                 table.columns[at].nullable = false;
                 let id = table.columns[at].id;
                 if table.primary_key.contains(&id) {
-                    return Err(Error::new(SqlState::DuplicateColumn, format!("column \"{}\" is in the key twice", fold(name))));
+                    return Err(Error::new(
+                        SqlState::DuplicateColumn,
+                        format!("column \"{}\" is in the key twice", fold(name)),
+                    ));
                 }
                 table.primary_key.push(id);
             }
@@ -856,12 +859,11 @@ fn finish_keys(
     shard_by: Option<&[ast::Ident]>,
     text: &str,
 ) -> Result<()> {
-    if create.query.is_some() {
-        if table.primary_key.is_empty()
-            && let Some(key) = create.constraints.iter().find(|constraint| is_key(constraint))
-        {
-            add_constraint(table, key, text)?;
-        }
+    if create.query.is_some()
+        && table.primary_key.is_empty()
+        && let Some(key) = create.constraints.iter().find(|constraint| is_key(constraint))
+    {
+        add_constraint(table, key, text)?;
     }
     for id in &table.primary_key {
         let Some(column) = table.column_by_id(*id) else { continue };
@@ -1006,4 +1008,3 @@ fn stored_type(data_type: &arrow::datatypes::DataType) -> Option<ColumnType> {
         _ => return None,
     })
 }
-

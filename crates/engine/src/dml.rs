@@ -147,7 +147,12 @@ impl Changes {
     }
 
     /// Changes the rows that are there, by ON CONFLICT DO UPDATE.
-    fn update_conflicts(&mut self, batch: &RecordBatch, rows: &[(u64, Vec<u8>)], update: &ConflictUpdate) -> Result<()> {
+    fn update_conflicts(
+        &mut self,
+        batch: &RecordBatch,
+        rows: &[(u64, Vec<u8>)],
+        update: &ConflictUpdate,
+    ) -> Result<()> {
         let table = Arc::clone(&self.table);
         let old = self.existing(rows.iter().map(|(_, key)| key.as_slice()))?;
         let ordinals = UInt64Array::from(rows.iter().map(|(row, _)| *row).collect::<Vec<_>>());
@@ -315,7 +320,12 @@ impl Defaults {
     }
 
     /// A batch of all columns of the table.
-    pub(crate) fn complete(&self, table: &TableHandle, input: &RecordBatch, database: &Database) -> Result<RecordBatch> {
+    pub(crate) fn complete(
+        &self,
+        table: &TableHandle,
+        input: &RecordBatch,
+        database: &Database,
+    ) -> Result<RecordBatch> {
         let rows = input.num_rows();
         let column = |(position, source): (usize, &Source)| -> Result<ArrayRef> {
             let column_type = &table.column(position).column_type;
@@ -640,9 +650,8 @@ impl SessionInner {
             items.push(item(value, format!("value of assignment {at}")));
         }
         let mut from = vec![update.table.clone()];
-        if let Some(
-            ast::UpdateTableFromKind::BeforeSet(tables) | ast::UpdateTableFromKind::AfterSet(tables),
-        ) = update.from.take()
+        if let Some(ast::UpdateTableFromKind::BeforeSet(tables) | ast::UpdateTableFromKind::AfterSet(tables)) =
+            update.from.take()
         {
             from.extend(tables);
         }
@@ -761,9 +770,7 @@ fn insert_columns(
         // Fewer values than columns are the first ones, as in PostgreSQL.
         let width = match source.map(|query| query.body.as_ref()) {
             None => 0,
-            Some(ast::SetExpr::Values(values)) => {
-                values.rows.first().map_or(0, |row| row.len()).min(table.visible)
-            }
+            Some(ast::SetExpr::Values(values)) => values.rows.first().map_or(0, |row| row.len()).min(table.visible),
             Some(_) => table.visible,
         };
         return Ok((0..width).collect());
@@ -813,13 +820,7 @@ fn default_of(table: &TableHandle, position: usize, value: ast::Expr) -> Result<
     }
 }
 
-fn conflict(
-    state: &DfState,
-    table: &TableHandle,
-    insert: &ast::Insert,
-    upsert: bool,
-    text: &str,
-) -> Result<Conflict> {
+fn conflict(state: &DfState, table: &TableHandle, insert: &ast::Insert, upsert: bool, text: &str) -> Result<Conflict> {
     let on = match &insert.on {
         None if upsert => return Ok(Conflict::Replace),
         None => return Ok(Conflict::Fail),
@@ -828,7 +829,9 @@ fn conflict(
                 .with_hint("INSERT … ON CONFLICT DO UPDATE changes some columns of it"));
         }
         Some(ast::OnInsert::OnConflict(on)) => on,
-        Some(_) => return Err(Error::unsupported("ON DUPLICATE KEY UPDATE is not supported").with_hint("ON CONFLICT …")),
+        Some(_) => {
+            return Err(Error::unsupported("ON DUPLICATE KEY UPDATE is not supported").with_hint("ON CONFLICT …"));
+        }
     };
     match &on.conflict_target {
         Some(ast::ConflictTarget::Columns(columns)) => {
@@ -837,11 +840,14 @@ fn conflict(
             named.sort_unstable();
             key.sort_unstable();
             if named != key {
-                return Err(Error::new(SqlState::InvalidTableDefinition, "ON CONFLICT names no unique key of the table")
-                    .with_hint(format!(
-                        "the primary key is ({})",
-                        table.schema.names(&table.schema.primary_key).join(", ")
-                    )));
+                return Err(Error::new(
+                    SqlState::InvalidTableDefinition,
+                    "ON CONFLICT names no unique key of the table",
+                )
+                .with_hint(format!(
+                    "the primary key is ({})",
+                    table.schema.names(&table.schema.primary_key).join(", ")
+                )));
             }
         }
         Some(ast::ConflictTarget::OnConstraint(name)) => {
@@ -868,19 +874,16 @@ fn conflict_update(
 ) -> Result<Conflict> {
     let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
     let own = alias.unwrap_or_else(|| table.schema.name.clone());
-    let qualified = |name: &str| {
-        DFSchema::try_from_qualified_schema(name, &table.arrow).map_err(|error| query_error(error, text))
-    };
+    let qualified =
+        |name: &str| DFSchema::try_from_qualified_schema(name, &table.arrow).map_err(|error| query_error(error, text));
     let both = qualified(&own)?.join(&qualified("excluded")?).map_err(|error| query_error(error, text))?;
     let mut compiled = Vec::new();
     for (position, value) in assignments(table, &update.assignments, text)? {
         let value = own_columns(default_of(table, position, value)?, &own);
         compiled.push((position, compile(state, value, &both, text)?));
     }
-    let condition =
-        update.selection.clone().map(|c| compile(state, own_columns(c, &own), &both, text)).transpose()?;
-    let fields: Vec<Field> =
-        both.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    let condition = update.selection.clone().map(|c| compile(state, own_columns(c, &own), &both, text)).transpose()?;
+    let fields: Vec<Field> = both.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
     Ok(Conflict::Update(ConflictUpdate { assignments: compiled, condition, schema: Arc::new(Schema::new(fields)) }))
 }
 
@@ -922,8 +925,9 @@ pub(crate) fn assignments(
                 names.iter().zip(values).try_for_each(|(name, value)| assign(name, value.clone()))?;
             }
             _ => {
-                return Err(Error::unsupported("SET (a, b) takes as many values in parentheses")
-                    .with_hint("SET a = …, b = …"));
+                return Err(
+                    Error::unsupported("SET (a, b) takes as many values in parentheses").with_hint("SET a = …, b = …")
+                );
             }
         }
     }
@@ -984,4 +988,3 @@ pub(crate) fn select(
     body.selection = selection;
     Ok(*query)
 }
-

@@ -1,8 +1,8 @@
 //! Errors of the query engine in the user's words.
 
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::common::diagnostic::Diagnostic;
+use datafusion::common::{DataFusionError, SchemaError};
 use evenkeel_model::{Error, SqlState, did_you_mean};
 
 /// 42703 with a "did you mean" among the columns there are.
@@ -140,7 +140,8 @@ fn rephrased(text: &str) -> Option<Error> {
     }
     if let Some((function, rest)) = text.split_once(" failed to match any signature") {
         let name = function.rsplit('\'').nth(1).unwrap_or(function);
-        let received = rest.split_once("but received ").and_then(|(_, kind)| kind.split_once(" (")).map(|(kind, _)| kind);
+        let received =
+            rest.split_once("but received ").and_then(|(_, kind)| kind.split_once(" (")).map(|(kind, _)| kind);
         let error = Error::new(SqlState::UndefinedFunction, format!("function {name} does not take these arguments"));
         return Some(match received {
             Some(kind) => error.with_detail(format!("an argument is of type {}", kind.to_lowercase())),
@@ -192,10 +193,11 @@ fn schema_error(error: SchemaError) -> Error {
             Error::new(SqlState::DuplicateColumn, format!("the name \"{name}\" is given to two columns"))
                 .with_hint("give one of them another name with AS")
         }
-        SchemaError::DuplicateQualifiedField { qualifier, name } => {
-            Error::new(SqlState::DuplicateColumn, format!("the name \"{}.{name}\" is given to two columns", qualifier.table()))
-                .with_hint("give one of them another name with AS")
-        }
+        SchemaError::DuplicateQualifiedField { qualifier, name } => Error::new(
+            SqlState::DuplicateColumn,
+            format!("the name \"{}.{name}\" is given to two columns", qualifier.table()),
+        )
+        .with_hint("give one of them another name with AS"),
     }
 }
 
@@ -206,9 +208,8 @@ pub(crate) fn arrow_error(error: ArrowError) -> Error {
         ArrowError::ArithmeticOverflow(message) => {
             Error::new(SqlState::NumericValueOutOfRange, format!("value out of range: {}", decapitalise(&message)))
         }
-        ArrowError::CastError(message) | ArrowError::ParseError(message) => rephrased(&message).unwrap_or_else(|| {
-            Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message))
-        }),
+        ArrowError::CastError(message) | ArrowError::ParseError(message) => rephrased(&message)
+            .unwrap_or_else(|| Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message))),
         ArrowError::InvalidArgumentError(message) => Error::new(SqlState::DatatypeMismatch, decapitalise(&message)),
         ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
             Ok(own) => *own,

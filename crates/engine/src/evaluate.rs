@@ -28,8 +28,7 @@ pub(crate) fn compile(
     text: &str,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let aliased = ast::ExprWithAlias { expr, alias: None };
-    let logical =
-        state.create_logical_expr_from_sql_expr(aliased, schema).map_err(|error| query_error(error, text))?;
+    let logical = state.create_logical_expr_from_sql_expr(aliased, schema).map_err(|error| query_error(error, text))?;
     let simplify = || {
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
@@ -203,6 +202,6 @@ pub(crate) fn at_row(
 
 /// A table's columns, for compiling expressions over its rows.
 pub(crate) fn table_schema(table: &TableHandle) -> Result<DFSchema> {
-    DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &table.arrow).map_err(|error| query_error(error, ""))
+    DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &table.arrow)
+        .map_err(|error| query_error(error, ""))
 }
-

@@ -182,12 +182,7 @@ impl BulkLoad {
         Ok(load)
     }
 
-    fn write_and_ingest(
-        &self,
-        buffers: BTreeMap<ShardId, Buffer>,
-        load: Timestamp,
-        origin: &Origin<'_>,
-    ) -> Result<()> {
+    fn write_and_ingest(&self, buffers: BTreeMap<ShardId, Buffer>, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
         let work = Mutex::new(buffers.into_iter().collect::<Vec<_>>());
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let worker = || -> Result<()> {

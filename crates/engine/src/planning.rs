@@ -5,26 +5,26 @@ use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
 use crate::scan::TableScan;
 use crate::view::ReadView;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemTable, SchemaProvider};
 use datafusion::common::{ParamValues, Result as DfResult, ScalarValue, TableReference};
 use datafusion::datasource::{TableProvider, ViewTable};
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::TaskContext;
 use datafusion::execution::context::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::execution::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
-use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM};
 use evenkeel_model::{Error, Result, Span, SqlState};
 use evenkeel_storage::codec::arrow_type;
-use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use parking_lot::RwLock;
 use sqlparser::ast::{self, Spanned, Visit, Visitor};
@@ -144,7 +144,12 @@ impl TypePlanner for PqlTypes {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> DfResult<Option<arrow::datatypes::FieldRef>> {
         use ast::DataType as Sql;
         let ours = match sql_type {
-            Sql::Timestamp(..) | Sql::Time(..) | Sql::Uuid | Sql::JSON | Sql::JSONB | Sql::Interval { .. }
+            Sql::Timestamp(..)
+            | Sql::Time(..)
+            | Sql::Uuid
+            | Sql::JSON
+            | Sql::JSONB
+            | Sql::Interval { .. }
             | Sql::TimestampNtz(_) => crate::types::column_type(sql_type).ok(),
             Sql::Custom(name, _) if name.to_string().eq_ignore_ascii_case("timestamptz") => {
                 Some(evenkeel_model::ColumnType::TimestampTz)
@@ -347,11 +352,7 @@ impl Drop for Batches {
     }
 }
 
-async fn drive(
-    plan: Arc<dyn ExecutionPlan>,
-    context: Arc<TaskContext>,
-    sender: mpsc::Sender<DfResult<RecordBatch>>,
-) {
+async fn drive(plan: Arc<dyn ExecutionPlan>, context: Arc<TaskContext>, sender: mpsc::Sender<DfResult<RecordBatch>>) {
     let mut stream = match execute_stream(plan, context) {
         Ok(stream) => stream,
         Err(error) => {
@@ -397,8 +398,8 @@ impl Planning<'_> {
 pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Result<()> {
     times(statement, names, text)?;
     let wrapped = DfStatement::Statement(Box::new(statement.clone()));
-    let (references, _) = datafusion::sql::resolve::resolve_table_references(&wrapped, true)
-        .map_err(|error| query_error(error, text))?;
+    let (references, _) =
+        datafusion::sql::resolve::resolve_table_references(&wrapped, true).map_err(|error| query_error(error, text))?;
     let functions = functions(statement);
     for reference in references {
         if functions.contains(reference.table()) {
@@ -436,7 +437,9 @@ fn functions(statement: &ast::Statement) -> BTreeSet<String> {
     impl Visitor for Functions {
         type Break = ();
         fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<()> {
-            if let ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } = factor {
+            if let ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } =
+                factor
+            {
                 self.0.insert(crate::types::last_name(name));
             }
             ControlFlow::Continue(())
@@ -507,12 +510,7 @@ fn times(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Resul
     }
 }
 
-fn at_time(
-    name: &ast::ObjectName,
-    time: &ast::Expr,
-    names: &mut Names,
-    text: &str,
-) -> Result<(String, ast::Ident)> {
+fn at_time(name: &ast::ObjectName, time: &ast::Expr, names: &mut Names, text: &str) -> Result<(String, ast::Ident)> {
     let table = crate::types::table_name(name)?;
     let read = crate::evaluate::timestamp(time, names, text)?;
     let known = names.schemas.tables.contains_key(&table) || names.schemas.views.contains_key(&table);

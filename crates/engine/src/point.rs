@@ -144,9 +144,12 @@ impl Point {
         // A pipeline says the same in operators: WHERE, then SELECT.
         let (selection, items) = match pipe_operators.as_slice() {
             [] => (select.selection.as_ref(), select.projection.as_slice()),
-            [ast::PipeOperator::Where { expr }] if select.selection.is_none() => (Some(expr), select.projection.as_slice()),
+            [ast::PipeOperator::Where { expr }] if select.selection.is_none() => {
+                (Some(expr), select.projection.as_slice())
+            }
             [ast::PipeOperator::Where { expr }, ast::PipeOperator::Select { exprs }]
-                if select.selection.is_none() && matches!(select.projection.as_slice(), [ast::SelectItem::Wildcard(_)]) =>
+                if select.selection.is_none()
+                    && matches!(select.projection.as_slice(), [ast::SelectItem::Wildcard(_)]) =>
             {
                 (Some(expr), exprs.as_slice())
             }
@@ -332,7 +335,8 @@ struct PointUpdate {
 
 impl PointUpdate {
     fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
-        let plain = update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
+        let plain =
+            update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
         let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
         if !plain || !update.table.joins.is_empty() {
             return Ok(None);
@@ -344,11 +348,10 @@ impl PointUpdate {
             // Sub-queries, parameters and DEFAULT are the planner's.
             let mut simple = true;
             let _ = ast::visit_expressions(expr, |expr| {
-                simple &= !matches!(
-                    expr,
-                    ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. }
-                ) && !matches!(expr, ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)))
-                    && !matches!(expr, ast::Expr::Identifier(word) if fold(word) == "default");
+                simple &=
+                    !matches!(expr, ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. })
+                        && !matches!(expr, ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)))
+                        && !matches!(expr, ast::Expr::Identifier(word) if fold(word) == "default");
                 std::ops::ControlFlow::<()>::Continue(())
             });
             simple

@@ -111,12 +111,8 @@ impl Registry {
     /// Keeps an event, also across restarts. A disk that does not take it costs the event, not what it is about.
     pub(crate) fn event(&self, time_ms: i64, kind: &str, subject: &str, message: &str) {
         let id = self.next_event.fetch_add(1, Ordering::SeqCst);
-        let event = StoredEvent {
-            time_ms,
-            kind: kind.to_string(),
-            subject: subject.to_string(),
-            message: message.to_string(),
-        };
+        let event =
+            StoredEvent { time_ms, kind: kind.to_string(), subject: subject.to_string(), message: message.to_string() };
         let mut events = self.events.lock();
         let mut change = MetaChange::default();
         let mut stored = change.put(&format!("event/{id:020}"), &event);

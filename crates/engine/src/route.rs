@@ -187,12 +187,7 @@ fn is_single(filter: &Expr) -> bool {
     }
 }
 
-fn note(
-    table: &TableHandle,
-    name: &str,
-    values: Vec<ScalarValue>,
-    equal: &mut BTreeMap<usize, Vec<ScalarValue>>,
-) {
+fn note(table: &TableHandle, name: &str, values: Vec<ScalarValue>, equal: &mut BTreeMap<usize, Vec<ScalarValue>>) {
     let Some(position) = table.arrow.fields().iter().position(|field| field.name() == name) else { return };
     if !table.key.contains(&position) || equal.contains_key(&position) {
         return;

@@ -138,7 +138,9 @@ impl ShardScan {
         let fields: Vec<_> = projection.iter().map(|at| table.arrow.fields()[*at].clone()).collect();
         let schema = Arc::new(Schema::new(fields));
         let exact = match (&route.ranges, limit) {
-            (KeyRanges::All, None) => view.exact_count(table.schema.id).and_then(|(rows, _)| usize::try_from(rows).ok()),
+            (KeyRanges::All, None) => {
+                view.exact_count(table.schema.id).and_then(|(rows, _)| usize::try_from(rows).ok())
+            }
             _ => None,
         };
         let properties = Arc::new(PlanProperties::new(
@@ -320,12 +322,7 @@ impl PartReader {
     }
 
     /// Reads on in the present range, and goes to the next where it ends.
-    fn read_range(
-        &mut self,
-        wanted: usize,
-        rows: &mut usize,
-        mut emit: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn read_range(&mut self, wanted: usize, rows: &mut usize, mut emit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let range = &self.part.ranges[self.range];
         let shard = &self.part.shard;
         let view = View { read: self.read, hidden: &self.hidden, lock_timeout: self.lock_timeout };

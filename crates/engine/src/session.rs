@@ -315,9 +315,7 @@ impl SessionInner {
     pub(crate) fn view(&self, state: &SessionState) -> ReadView {
         let lock_timeout = self.duration(state, "shard_lock_timeout");
         match &state.transaction {
-            Some(transaction) => {
-                ReadView::of(&self.database, transaction.start(), &transaction.writes, lock_timeout)
-            }
+            Some(transaction) => ReadView::of(&self.database, transaction.start(), &transaction.writes, lock_timeout),
             None => ReadView::latest(&self.database, lock_timeout),
         }
     }
@@ -330,8 +328,7 @@ impl SessionInner {
 
     pub(crate) fn duration(&self, state: &SessionState, name: &str) -> Duration {
         let own = state.settings.get(name).is_some();
-        let millis =
-            if own { state.settings.duration_ms(name) } else { self.database.settings().duration_ms(name) };
+        let millis = if own { state.settings.duration_ms(name) } else { self.database.settings().duration_ms(name) };
         Duration::from_millis(millis)
     }
 

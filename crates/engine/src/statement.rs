@@ -54,8 +54,11 @@ impl SessionInner {
                 .with_hint("ROLLBACK ends it; ROLLBACK TO goes back to a savepoint"));
         }
         if let Some(what) = outside_blocks(kind) {
-            return Err(Error::new(SqlState::ActiveTransaction, format!("{what} cannot run inside a transaction block"))
-                .with_hint("COMMIT or ROLLBACK first"));
+            return Err(Error::new(
+                SqlState::ActiveTransaction,
+                format!("{what} cannot run inside a transaction block"),
+            )
+            .with_hint("COMMIT or ROLLBACK first"));
         }
         if transaction.read_only && writes(kind) {
             return Err(Error::new(SqlState::ReadOnly, "the transaction is read-only"));
@@ -192,7 +195,10 @@ impl SessionInner {
                 sql::TransactionMode::AccessMode(sql::TransactionAccessMode::ReadOnly) => transaction.read_only = true,
                 sql::TransactionMode::IsolationLevel(sql::TransactionIsolationLevel::Serializable) => {
                     output
-                        .notice("the transaction runs under snapshot isolation, which is weaker than SERIALIZABLE", None)
+                        .notice(
+                            "the transaction runs under snapshot isolation, which is weaker than SERIALIZABLE",
+                            None,
+                        )
                         .await?;
                 }
                 _ => {}

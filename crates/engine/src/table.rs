@@ -4,7 +4,7 @@ use crate::error::undefined_column;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use evenkeel_catalog as catalog;
-use evenkeel_model::{ColumnType, Result, SlotMap, ShardId, Token};
+use evenkeel_model::{ColumnType, Result, ShardId, SlotMap, Token};
 use evenkeel_storage::codec::{Cells, KeyBuilder, RowFormat, RowVersion, Value, arrow_type, row, row_key};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,15 +30,13 @@ impl TableHandle {
     pub(crate) fn new(schema: catalog::Table) -> Self {
         let order: Vec<&catalog::Column> =
             schema.visible().chain(schema.columns.iter().filter(|column| column.hidden)).collect();
-        let field = |column: &&catalog::Column| {
-            Field::new(&column.name, arrow_type(&column.column_type), column.nullable)
-        };
+        let field =
+            |column: &&catalog::Column| Field::new(&column.name, arrow_type(&column.column_type), column.nullable);
         let arrow = Arc::new(Schema::new(order.iter().map(field).collect::<Vec<_>>()));
         let positions = |ids: &[u32]| -> Vec<usize> {
             ids.iter().filter_map(|id| order.iter().position(|column| column.id == *id)).collect()
         };
-        let row_column =
-            |c: &catalog::RowColumn| row::RowColumn { id: c.id, column_type: c.column_type.clone() };
+        let row_column = |c: &catalog::RowColumn| row::RowColumn { id: c.id, column_type: c.column_type.clone() };
         let version = |(at, columns): (usize, &Vec<catalog::RowColumn>)| {
             RowVersion::new(at as u16 + 1, columns.iter().map(row_column).collect())
         };
@@ -87,9 +85,11 @@ impl TableHandle {
     /// The row key of a primary key's values, in key order.
     pub(crate) fn key_of(&self, scratch: &mut KeyBuilder, values: &[Value<'_>]) -> Vec<u8> {
         scratch.clear();
-        for (position, value) in self.shard_key.iter().filter_map(|at| {
-            self.key.iter().position(|key| key == at).map(|index| (at, &values[index]))
-        }) {
+        for (position, value) in self
+            .shard_key
+            .iter()
+            .filter_map(|at| self.key.iter().position(|key| key == at).map(|index| (at, &values[index])))
+        {
             scratch.push(&self.column(*position).column_type, value);
         }
         let token = Token::of(scratch.bytes());

@@ -160,9 +160,10 @@ impl Transaction {
     }
 
     fn find(&self, name: &str) -> Result<usize> {
-        self.savepoints.iter().rposition(|savepoint| savepoint.name == name).ok_or_else(|| {
-            Error::new(SqlState::InvalidSavepoint, format!("there is no savepoint \"{name}\""))
-        })
+        self.savepoints
+            .iter()
+            .rposition(|savepoint| savepoint.name == name)
+            .ok_or_else(|| Error::new(SqlState::InvalidSavepoint, format!("there is no savepoint \"{name}\"")))
     }
 
     /// Forgets a savepoint and those after it, keeping their writes.

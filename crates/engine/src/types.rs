@@ -53,10 +53,7 @@ pub(crate) fn column_type(sql: &Sql) -> Result<ColumnType> {
         }
         Sql::Bytea | Sql::Blob(_) | Sql::Varbinary(_) | Sql::Binary(_) => ColumnType::Bytea,
         Sql::Date => ColumnType::Date,
-        Sql::Time(_, zone) => match zone {
-            ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone => ColumnType::Time,
-            _ => return Err(unsupported()),
-        },
+        Sql::Time(_, ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone) => ColumnType::Time,
         Sql::Timestamp(_, zone) => match zone {
             ast::TimezoneInfo::None | ast::TimezoneInfo::WithoutTimeZone => ColumnType::Timestamp,
             ast::TimezoneInfo::WithTimeZone | ast::TimezoneInfo::Tz => ColumnType::TimestampTz,

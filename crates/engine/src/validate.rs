@@ -71,8 +71,7 @@ pub(crate) fn bytes_of_text(array: &ArrayRef, name: &str) -> Result<ArrayRef> {
                 .with_hint("\\x is followed by an even number of hexadecimal digits")
         }),
     };
-    let values: Vec<Option<Vec<u8>>> =
-        texts.iter().map(|text| text.map(bytes).transpose()).collect::<Result<_>>()?;
+    let values: Vec<Option<Vec<u8>>> = texts.iter().map(|text| text.map(bytes).transpose()).collect::<Result<_>>()?;
     Ok(Arc::new(BinaryArray::from_iter(values)))
 }
 
@@ -86,7 +85,6 @@ fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
 }
 
 fn json(text: &str) -> Result<serde_json::Value> {
-    serde_json::from_str(text).map_err(|error| {
-        Error::new(SqlState::InvalidTextRepresentation, "invalid JSON").with_detail(error.to_string())
-    })
+    serde_json::from_str(text)
+        .map_err(|error| Error::new(SqlState::InvalidTextRepresentation, "invalid JSON").with_detail(error.to_string()))
 }

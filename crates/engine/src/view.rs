@@ -33,12 +33,7 @@ impl ReadView {
     }
 
     /// A transaction's view.
-    pub(crate) fn of(
-        database: &Arc<Database>,
-        read: Timestamp,
-        writes: &Arc<Writes>,
-        lock_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn of(database: &Arc<Database>, read: Timestamp, writes: &Arc<Writes>, lock_timeout: Duration) -> Self {
         let pin = Arc::new(database.snapshots.pin(|| read));
         let writes = (!writes.is_empty()).then(|| Arc::clone(writes));
         Self { database: Arc::clone(database), read, _pin: pin, writes, lock_timeout }
@@ -66,9 +61,10 @@ impl ReadView {
 
     /// Rows and bytes of a table, where they are known exactly for this view without reading it.
     pub(crate) fn exact_count(&self, table: TableId) -> Option<(i64, i64)> {
-        let loading = self.database.loads.read().iter().any(|load| {
-            load.table == table && (!load.counted || load.commit.is_none_or(|commit| commit > self.read))
-        });
+        let loading =
+            self.database.loads.read().iter().any(|load| {
+                load.table == table && (!load.counted || load.commit.is_none_or(|commit| commit > self.read))
+            });
         if loading || self.writes.as_ref().is_some_and(|writes| writes.touches(table)) {
             return None;
         }

@@ -102,11 +102,12 @@ pub async fn run() -> anyhow::Result<i32> {
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
         let banner = "\nThat was the demo; the database is yours until you leave.\n\
                       Statements end with ;  \\d lists the tables, \\? helps, \\q leaves.";
-        let options =
-            Options { banner: Some(banner.to_string()), history: crate::history(), ..Options::default() };
+        let options = Options { banner: Some(banner.to_string()), history: crate::history(), ..Options::default() };
         return Ok(evenkeel_shell::interactive(connection, options).await);
     }
-    say("Done. On a terminal the demo now opens the prompt; `evenkeel shell --data DIR` opens one for a database to keep.")?;
+    say(
+        "Done. On a terminal the demo now opens the prompt; `evenkeel shell --data DIR` opens one for a database to keep.",
+    )?;
     Ok(0)
 }
 

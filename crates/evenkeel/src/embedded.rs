@@ -2,9 +2,7 @@
 
 use evenkeel_engine as engine;
 use evenkeel_model::Result;
-use evenkeel_shell::connection::{
-    Completion, Connection, Event, Notice, Progress, ProgressUnit, TransactionState,
-};
+use evenkeel_shell::connection::{Completion, Connection, Event, Notice, Progress, ProgressUnit, TransactionState};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 

@@ -321,9 +321,10 @@ fn largest_unit(value: u64, units: &[(&str, u64)]) -> String {
     if value == 0 {
         return "0".to_string();
     }
-    units.iter().find(|(_, factor)| value.is_multiple_of(*factor)).map_or_else(String::new, |(name, factor)| {
-        format!("{}{name}", value / factor)
-    })
+    units
+        .iter()
+        .find(|(_, factor)| value.is_multiple_of(*factor))
+        .map_or_else(String::new, |(name, factor)| format!("{}{name}", value / factor))
 }
 
 #[cfg(test)]

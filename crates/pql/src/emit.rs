@@ -70,7 +70,7 @@ impl Emitter {
     fn single(&mut self, step: &Step, place: &Place<'_>) -> Result<(), Error> {
         match step.operator {
             Operator::Where | Operator::Having if self.is_direct() => {
-                self.wheres.push((step.span(), step.body.clone()))
+                self.wheres.push((step.span(), step.body.clone()));
             }
             Operator::Where | Operator::Having => self.pipe(&["WHERE"], &step.body, step.span()),
             Operator::Join => self.join(step),

@@ -169,7 +169,7 @@ fn spell(tokens: &[TokenWithSpan], spellings: &BTreeMap<Location, &str>) -> Stri
         match (&token.token, spellings.get(&token.span.start)) {
             (Token::Word(word), _) if word.quote_style.is_none() => result.push_str(&word.value),
             (Token::LParen | Token::RParen | Token::Comma | Token::Eq, _) | (_, None) => {
-                result.push_str(&token.token.to_string())
+                result.push_str(&token.token.to_string());
             }
             (_, Some(spelling)) => result.push_str(spelling),
         }

@@ -49,7 +49,7 @@ impl Script {
             let taken = if command.ends_statement { items.pop() } else { None };
             match taken {
                 Some(Item::Statement(statement)) => {
-                    items.push(Item::Watch { statement, command: command.span.clone() })
+                    items.push(Item::Watch { statement, command: command.span.clone() });
                 }
                 taken => {
                     items.extend(taken);

@@ -30,11 +30,9 @@ pub fn storage_error(error: &rocksdb::Error) -> Error {
             .with_hint("free some space and open the database again; nothing that was acknowledged is lost");
     }
     match error.kind() {
-        rocksdb::ErrorKind::Corruption => {
-            Error::new(SqlState::DataCorrupted, "stored data is damaged").with_detail(text).with_hint(
-                "restore the directory from a backup; the other shards are untouched",
-            )
-        }
+        rocksdb::ErrorKind::Corruption => Error::new(SqlState::DataCorrupted, "stored data is damaged")
+            .with_detail(text)
+            .with_hint("restore the directory from a backup; the other shards are untouched"),
         _ => Error::new(SqlState::IoError, "the disk of the database failed").with_detail(text),
     }
 }

@@ -4,11 +4,11 @@
 //! [`crate::View::hidden`]). The load is announced to each shard before its files are ingested
 //! ([`crate::Command::BeginLoad`]), so that a crash in between leaves a note of what to take back.
 
+use crate::codec::key::slot_of;
 use crate::counters::SlotCount;
 use crate::failure::storage_error;
 use crate::shard::Shard;
 use crate::store::KIND_PUT;
-use crate::codec::key::slot_of;
 use evenkeel_model::{Result, Slot, SlotBits, Timestamp};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 use std::collections::BTreeMap;

@@ -70,8 +70,11 @@ impl InFlight {
         let mut state = self.state.lock();
         while *state != CommitState::Finished {
             if self.finished.wait_until(&mut state, deadline).timed_out() && *state != CommitState::Finished {
-                return Err(Error::new(SqlState::LockNotAvailable, "gave up waiting for a row that is being committed")
-                    .with_hint("raise shard_lock_timeout, or look at SYSTEM.TRANSACTIONS for who holds it"));
+                return Err(Error::new(
+                    SqlState::LockNotAvailable,
+                    "gave up waiting for a row that is being committed",
+                )
+                .with_hint("raise shard_lock_timeout, or look at SYSTEM.TRANSACTIONS for who holds it"));
             }
         }
         Ok(())

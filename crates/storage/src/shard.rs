@@ -1,11 +1,11 @@
 //! A shard's RocksDB: opening it, applying commands, and what it knows of itself.
 
+use crate::codec::key::{slot_of, table_of, table_range};
 use crate::command::{Command, Mutation, Operation};
 use crate::counters::{Counters, Differences, SlotCount};
 use crate::failure::{ApplyError, storage_error};
 use crate::locks::KeyLocks;
 use crate::store::{DATA, DATA_HEADER, HISTORY, KIND_DELETE, KIND_PUT, LOCK, STATE, Store, timestamp_of};
-use crate::codec::key::{slot_of, table_of, table_range};
 use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SqlState, TableId, Timestamp};
 use rocksdb::{BoundColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
@@ -206,7 +206,12 @@ impl Shard {
         }
     }
 
-    fn write(&self, changes: Changes, commit: Timestamp, durability: Durability) -> std::result::Result<(), ApplyError> {
+    fn write(
+        &self,
+        changes: Changes,
+        commit: Timestamp,
+        durability: Durability,
+    ) -> std::result::Result<(), ApplyError> {
         let Changes { mut batch, counts } = changes;
         let state = self.state();
         for ((table, slot), difference) in &counts {

@@ -126,9 +126,8 @@ impl Story {
 
     fn get(&self, mut args: ArgumentConsumer<'_>) -> Answer {
         let key = key(args.next_pos().ok_or("which key?")?)?;
-        let row = self.view(&mut args, |view| {
-            self.shard().get(&key, view, |row| String::from_utf8_lossy(row).into_owned())
-        })??;
+        let row = self
+            .view(&mut args, |view| self.shard().get(&key, view, |row| String::from_utf8_lossy(row).into_owned()))??;
         Ok(row.unwrap_or_else(|| "no row".to_string()))
     }
 
@@ -170,10 +169,16 @@ impl Story {
     /// What a restart would have to deal with.
     fn pending(&self) -> Answer {
         let intents = self.shard().intents()?.into_iter().map(|intent| {
-            format!("intent on {} by the transaction from {}, primary shard {}", name(&intent.key), intent.start.0, intent.primary)
+            format!(
+                "intent on {} by the transaction from {}, primary shard {}",
+                name(&intent.key),
+                intent.start.0,
+                intent.primary
+            )
         });
         let records = self.shard().transaction_records()?.into_iter();
-        let records = records.map(|(start, commit)| format!("the transaction from {} committed at {}", start.0, commit.0));
+        let records =
+            records.map(|(start, commit)| format!("the transaction from {} committed at {}", start.0, commit.0));
         let loads = self.shard().loads()?.into_iter().map(|load| format!("load {} under way", load.0));
         Ok(lines(intents.chain(records).chain(loads), "nothing"))
     }
@@ -233,7 +238,8 @@ impl goldenscript::Runner for Story {
 #[test]
 fn stories() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage/scripts");
-    let mut scripts: Vec<_> = std::fs::read_dir(directory).expect("scripts").flatten().map(|entry| entry.path()).collect();
+    let mut scripts: Vec<_> =
+        std::fs::read_dir(directory).expect("scripts").flatten().map(|entry| entry.path()).collect();
     scripts.sort();
     assert!(!scripts.is_empty());
     for script in scripts {

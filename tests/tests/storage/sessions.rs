@@ -177,7 +177,9 @@ impl Action {
 impl Open {
     /// Savepoints and what goes back to them.
     fn savepoint(&mut self, action: &Action) -> Result<(), SqlState> {
-        let (Action::Savepoint(name) | Action::RollbackTo(name) | Action::Release(name)) = action else { return Ok(()) };
+        let (Action::Savepoint(name) | Action::RollbackTo(name) | Action::Release(name)) = action else {
+            return Ok(());
+        };
         let back = matches!(action, Action::RollbackTo(_));
         if self.failed && !back {
             return Err(SqlState::InFailedTransaction);
@@ -241,7 +243,8 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
         let text = action.text(&table);
         story.push(format!("{who}: {text}"));
         let answer = numbers(&sessions[who], &text).await.map_err(|error| error.state);
-        let answer = if matches!(action, Action::Read(_) | Action::Count) { answer } else { answer.map(|_| Vec::new()) };
+        let answer =
+            if matches!(action, Action::Read(_) | Action::Count) { answer } else { answer.map(|_| Vec::new()) };
         let expected = expect(&action, &mut open[who], &mut committed);
         assert_eq!(answer, expected, "seed {seed}, at the end of\n{}", story.join("\n"));
     }

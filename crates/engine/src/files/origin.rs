@@ -90,9 +90,6 @@ impl LineLog {
         self.origin.place(self.rows.saturating_sub(1))
     }
 
-    pub(super) fn origin(&self) -> &RowOrigin {
-        &self.origin
-    }
 }
 
 #[cfg(test)]
@@ -107,7 +104,7 @@ mod tests {
         let lines: Vec<u64> = even.chain(wide).collect();
         lines.iter().for_each(|line| log.note(*line));
         for (ordinal, line) in lines.iter().enumerate() {
-            assert_eq!(log.origin().place(ordinal as u64), format!("a.csv, line {line}"));
+            assert_eq!(log.origin.place(ordinal as u64), format!("a.csv, line {line}"));
         }
         assert_eq!(log.origin.shared.runs.lock().len(), 2);
         assert_eq!(RowOrigin::new("a.parquet").place(0), "a.parquet, row 1");

@@ -146,8 +146,8 @@ fn decode_list_into(element: &ColumnType, bytes: &[u8], values: &mut ColumnBuild
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cells, RowFormat, RowVersion};
     use super::super::row::RowColumn;
+    use super::super::{Cells, RowFormat, RowVersion};
     use super::*;
     use arrow::array::{Array, Int32Builder as Ints, ListBuilder, StringViewArray};
 

@@ -10,7 +10,7 @@
 //! sign turned over; floats as IEEE 754's total order, with -0 equal to 0 and one NaN above all.
 
 use super::Value;
-use evenkeel_model::{ColumnType, SlotBits, Slot, TableId, Token};
+use evenkeel_model::{ColumnType, Slot, SlotBits, TableId, Token};
 use std::ops::Range;
 
 /// Bytes before the primary key in a row key.
@@ -222,9 +222,14 @@ mod tests {
             (ColumnType::BigInt, [i64::MIN, -1, 0, 1, i64::MAX].map(Value::Integer).to_vec()),
             (
                 ColumnType::Double,
-                [f64::NEG_INFINITY, -1.5, 0.0, f64::MIN_POSITIVE, 2.0, f64::INFINITY, f64::NAN].map(Value::Float).to_vec(),
+                [f64::NEG_INFINITY, -1.5, 0.0, f64::MIN_POSITIVE, 2.0, f64::INFINITY, f64::NAN]
+                    .map(Value::Float)
+                    .to_vec(),
             ),
-            (ColumnType::Decimal { precision: 38, scale: 2 }, [i128::MIN, -1, 0, 1, i128::MAX].map(Value::Wide).to_vec()),
+            (
+                ColumnType::Decimal { precision: 38, scale: 2 },
+                [i128::MIN, -1, 0, 1, i128::MAX].map(Value::Wide).to_vec(),
+            ),
             (ColumnType::Text { max_chars: None }, ["", "\0", "\0a", "a", "a\0", "a\0b", "aa", "b"].map(text).to_vec()),
             (ColumnType::Boolean, [false, true].map(Value::Boolean).to_vec()),
         ];

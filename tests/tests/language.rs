@@ -1,0 +1,22 @@
+//! What PQL means, end to end: sessions over a database in a temporary directory.
+//!
+//! ```text
+//! scripts      tests/slt/*.slt: statements and the rows or the error that they must give
+//! flights      real data: fifteen questions in SQL and again as pipelines, with known answers
+//! conflicts    sessions that get in each other's way, and what makes a statement stop
+//! activity     what the SYSTEM tables say of sessions, statements and transactions
+//! copying      files in and out
+//! ```
+//!
+//! Everything runs over one and over several shards: how rows are spread must not be seen in an answer.
+
+#[path = "language/activity.rs"]
+mod activity;
+#[path = "language/conflicts.rs"]
+mod conflicts;
+#[path = "language/copying.rs"]
+mod copying;
+#[path = "language/flights.rs"]
+mod flights;
+#[path = "language/scripts.rs"]
+mod scripts;
