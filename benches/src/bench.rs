@@ -18,6 +18,8 @@ pub struct About {
     pub runs: usize,
     /// PostgreSQL's version, or why it takes no part.
     pub postgres: Result<String, String>,
+    /// Processes that wanted to run in the last minute before, where the system says: a busy machine measures itself.
+    pub load: Option<f64>,
     place: PathBuf,
 }
 
@@ -25,14 +27,16 @@ impl About {
     /// Two lines for people.
     pub fn text(&self) -> String {
         let Self { version, cores, runs, .. } = self;
+        let load = self.load.map_or_else(String::new, |load| format!(" (load before: {load})"));
         let build = if self.optimized { "" } else { " (not optimized: the figures say little)" };
         let postgres = match &self.postgres {
             Ok(version) => format!("PostgreSQL {version}, default settings"),
             Err(reason) => format!("without PostgreSQL: {reason}"),
         };
-        let runs = if *runs == 1 { "one run".to_string() } else { format!("median of {runs} interleaved runs (min–max)") };
+        let runs =
+            if *runs == 1 { "one run".to_string() } else { format!("median of {runs} interleaved runs (min–max)") };
         format!(
-            "Evenkeel {version}{build}; {postgres}; {cores} cores; files in {}.\n\
+            "Evenkeel {version}{build}; {postgres}; {cores} cores{load}; files in {}.\n\
              Each figure is the {runs}; a ratio above 1 means Evenkeel is the better one.",
             self.place.display()
         )
@@ -80,6 +84,7 @@ impl Bench {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             runs: options.runs.max(1),
             postgres: server.as_ref().map(|server| server.version().to_string()).map_err(Clone::clone),
+            load: load_average(),
             place: directory.path().parent().unwrap_or(directory.path()).to_path_buf(),
         };
         let flights = Flights::new(options.data.clone());
@@ -98,6 +103,11 @@ impl Bench {
     pub async fn loaded(&mut self) -> anyhow::Result<()> {
         self.flights.load(self.directory.path(), self.server.as_ref()).await
     }
+}
+
+fn load_average() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// Says how far the measuring has come.

@@ -182,5 +182,7 @@ fn chunks(csv: &Path) -> anyhow::Result<Vec<std::io::Cursor<Vec<u8>>>> {
 fn find() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir()?;
     let found = here.ancestors().map(|directory| directory.join(FILE)).find(|path| path.is_file());
-    found.with_context(|| format!("{FILE} is neither here nor above; --data FILE names the flights.csv or flights.csv.gz"))
+    found.with_context(|| {
+        format!("{FILE} is neither here nor above; --data FILE names the flights.csv or flights.csv.gz")
+    })
 }

@@ -68,6 +68,7 @@ pub fn json(about: &About, measured: &[Measured]) -> Value {
         "version": about.version,
         "optimized": about.optimized,
         "cores": about.cores,
+        "load_before": about.load,
         "runs": about.runs,
         "seed": crate::random::SEED,
         "postgres": about.postgres.as_ref().ok(),
@@ -92,9 +93,10 @@ fn work_json(work: &Measured) -> Value {
 }
 
 fn figure_json(figure: Option<Figure>, runs: &[f64]) -> Value {
-    figure.map_or(Value::Null, |figure| {
-        json!({ "median": figure.median, "min": figure.min, "max": figure.max, "runs": runs })
-    })
+    figure.map_or(
+        Value::Null,
+        |figure| json!({ "median": figure.median, "min": figure.min, "max": figure.max, "runs": runs }),
+    )
 }
 
 fn target_json(work: &Measured, target: Target) -> Value {

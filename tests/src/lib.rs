@@ -136,11 +136,5 @@ pub async fn lines(session: &Session, statement: &str) -> Vec<String> {
 #[must_use]
 pub fn spelled(error: &evenkeel_model::Error) -> String {
     let part = |name: &str, part: &Option<String>| part.as_ref().map_or_else(String::new, |p| format!("; {name}: {p}"));
-    format!(
-        "{}: {}{}{}",
-        error.state.code(),
-        error.message,
-        part("detail", &error.detail),
-        part("hint", &error.hint)
-    )
+    format!("{}: {}{}{}", error.state.code(), error.message, part("detail", &error.detail), part("hint", &error.hint))
 }

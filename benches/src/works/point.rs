@@ -109,7 +109,9 @@ fn key_value(value: &ScalarValue) -> anyhow::Result<Value<'_>> {
     Ok(match value {
         ScalarValue::TimestampMicrosecond(Some(microseconds), _) => Value::Integer(*microseconds),
         ScalarValue::Int32(Some(number)) => Value::Integer(i64::from(*number)),
-        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => Value::Bytes(Cow::Borrowed(text.as_bytes())),
+        ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) => {
+            Value::Bytes(Cow::Borrowed(text.as_bytes()))
+        }
         other => bail!("{other:?} is no value of a flight's key"),
     })
 }

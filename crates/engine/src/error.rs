@@ -89,7 +89,8 @@ fn classify(error: &DataFusionError) -> SqlState {
 
 /// What DataFusion says only in words.
 fn by_message(message: &str, state: SqlState) -> Error {
-    let mut text = message;
+    // What went wrong stands last, after where in the planner.
+    let mut text = message.rsplit("\ncaused by\n").next().unwrap_or(message);
     // Prefixes stand before one another.
     for prefix in [
         "Error during planning: ",

@@ -254,9 +254,8 @@ impl BulkLoad {
         let place = |ordinal: u64| origin(ordinal).map_or_else(String::new, |place| format!("{place}: "));
         let columns = || self.table.schema.names(&self.table.schema.primary_key).join(", ");
         if let Some(first) = duplicate {
-            let error = duplicate_key(&self.table.schema.name);
             let earlier = origin(first).map_or_else(String::new, |place| format!(", first in {place}"));
-            return Err(error.with_detail(format!(
+            return Err(self.duplicate().with_detail(format!(
                 "{}the key ({}) = {} is there twice{earlier}",
                 place(ordinal),
                 columns(),
@@ -265,9 +264,15 @@ impl BulkLoad {
         }
         if self.check_existing && self.view.get(self.table.schema.id, key, |_| ())?.is_some() {
             let detail = format!("{}the key ({}) = {} exists already", place(ordinal), columns(), described());
-            return Err(duplicate_key(&self.table.schema.name).with_detail(detail));
+            return Err(self.duplicate().with_detail(detail));
         }
         Ok(())
+    }
+
+    fn duplicate(&self) -> Error {
+        duplicate_key(&self.table.schema.name).with_hint(
+            "nothing was loaded; load into a table without a primary key, then INSERT … QUERY … ON CONFLICT DO NOTHING",
+        )
     }
 
     /// The commit point: from here on readers see the rows.

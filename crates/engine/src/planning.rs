@@ -290,17 +290,18 @@ impl StatementCatalog {
             return Err(external(Error::new(SqlState::ProgramLimitExceeded, message)));
         }
         let mut state = self.planner.as_ref().clone();
-        let names = Names { extra: HashMap::new(), ..Names::new(view) };
-        let catalog = Self { names: Arc::new(names), planner: Arc::clone(&self.planner), depth: self.depth + 1 };
-        state.register_catalog_list(Arc::new(catalog));
+        let mut names = Names::new(view);
         let inside = |error: Error| {
             let message = format!("in view \"{}\": {}", stored.name, error.message);
             external(Error { message, span: None, ..error })
         };
         let statement = evenkeel_pql::parse_statement(&stored.query).map_err(inside)?;
-        let evenkeel_pql::StatementKind::Sql(statement) = statement.kind else {
+        let evenkeel_pql::StatementKind::Sql(mut statement) = statement.kind else {
             return Err(external(Error::internal(format!("view \"{}\" is not a query", stored.name))));
         };
+        resolve(&mut statement, &mut names, &stored.query).map_err(inside)?;
+        let catalog = Self { names: Arc::new(names), planner: Arc::clone(&self.planner), depth: self.depth + 1 };
+        state.register_catalog_list(Arc::new(catalog));
         let plan = Box::pin(state.statement_to_plan(DfStatement::Statement(statement)));
         let plan = plan.await.map_err(|error| inside(query_error(error, &stored.query)))?;
         Ok(Arc::new(ViewTable::new(rename(plan, &stored.columns)?, Some(stored.query.clone()))))
@@ -400,7 +401,7 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
     let wrapped = DfStatement::Statement(Box::new(statement.clone()));
     let (references, _) =
         datafusion::sql::resolve::resolve_table_references(&wrapped, true).map_err(|error| query_error(error, text))?;
-    let functions = functions(statement);
+    let functions = functions(statement)?;
     for reference in references {
         if functions.contains(reference.table()) {
             continue;
@@ -432,22 +433,34 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
 }
 
 /// The table functions that a statement calls: `generate_series(…)` is no table's name.
-fn functions(statement: &ast::Statement) -> BTreeSet<String> {
+///
+/// # Errors
+/// 0A000 for TABLESAMPLE, which would be passed over in silence.
+fn functions(statement: &ast::Statement) -> Result<BTreeSet<String>> {
     struct Functions(BTreeSet<String>);
     impl Visitor for Functions {
-        type Break = ();
-        fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<()> {
-            if let ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } =
-                factor
-            {
-                self.0.insert(crate::types::last_name(name));
+        type Break = Error;
+        fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
+            match factor {
+                ast::TableFactor::Table { sample: Some(_), .. } => {
+                    return ControlFlow::Break(
+                        Error::unsupported("TABLESAMPLE is not supported")
+                            .with_hint("WHERE random() < 0.01 keeps about one row of a hundred"),
+                    );
+                }
+                ast::TableFactor::Table { name, args: Some(_), .. } | ast::TableFactor::Function { name, .. } => {
+                    self.0.insert(crate::types::last_name(name));
+                }
+                _ => {}
             }
             ControlFlow::Continue(())
         }
     }
     let mut found = Functions(BTreeSet::new());
-    let _ = statement.visit(&mut found);
-    found.0
+    match statement.visit(&mut found) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(found.0),
+    }
 }
 
 /// Where a table is named.
@@ -564,7 +577,12 @@ pub(crate) fn bind(statement: &mut impl ast::VisitMut, variables: &[(String, Str
         type Break = Error;
         fn pre_visit_value(&mut self, value: &mut ast::ValueWithSpan) -> ControlFlow<Error> {
             let ast::Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
-            let Some(name) = name.strip_prefix('@') else { return ControlFlow::Continue(()) };
+            let Some(name) = name.strip_prefix('@') else {
+                let error = Error::new(SqlState::UndefinedParameter, format!("parameter {name} has no value"))
+                    .with_hint("here parameters have names: @name, with --set name=value or \\set name value");
+                let span = byte_span(value.span, self.text);
+                return ControlFlow::Break(span.map_or(error.clone(), |span| error.at(span)));
+            };
             match self.variables.iter().find(|(variable, _)| variable == name) {
                 Some((_, text)) => value.value = literal(text),
                 None => {

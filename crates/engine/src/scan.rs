@@ -28,6 +28,10 @@ use evenkeel_storage::{Cursor, Operation, Shard, View};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A query that needs this long for a batch is asked whether it is still wanted before it gets the next.
+const COMPUTED_LONG: Duration = Duration::from_millis(10);
 
 /// A table in a statement.
 #[derive(Debug)]
@@ -228,17 +232,22 @@ impl ExecutionPlan for ShardScan {
         let part = &self.parts[partition];
         let reader = PartReader::new(self, part.clone(), context.session_config().batch_size());
         let metrics = BaselineMetrics::new(&self.metrics, partition);
-        let stream = futures::stream::try_unfold((reader, metrics), |(mut reader, metrics)| async move {
-            // Other tasks of this thread get their turn between batches.
-            tokio::task::consume_budget().await;
-            let timer = metrics.elapsed_compute().timer();
-            let batch = reader.next().map_err(external)?;
-            timer.done();
-            Ok(batch.map(|batch| {
-                metrics.output_rows().add(batch.num_rows());
-                (batch, (reader, metrics))
-            }))
-        });
+        let stream =
+            futures::stream::try_unfold((reader, metrics, Instant::now()), |(mut reader, metrics, given)| async move {
+                // Other tasks of this thread get their turn between batches; a query that computed long over the last one
+                // gives the thread up, so that it can be cancelled.
+                tokio::task::consume_budget().await;
+                if given.elapsed() > COMPUTED_LONG {
+                    tokio::task::yield_now().await;
+                }
+                let timer = metrics.elapsed_compute().timer();
+                let batch = reader.next().map_err(external)?;
+                timer.done();
+                Ok(batch.map(|batch| {
+                    metrics.output_rows().add(batch.num_rows());
+                    (batch, (reader, metrics, Instant::now()))
+                }))
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
     }
 
@@ -260,7 +269,7 @@ struct PartReader {
     table: Arc<TableHandle>,
     read: Timestamp,
     hidden: Vec<Timestamp>,
-    lock_timeout: std::time::Duration,
+    lock_timeout: Duration,
     _view: ReadView,
     part: Part,
     range: usize,

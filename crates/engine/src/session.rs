@@ -192,7 +192,13 @@ impl Session {
         let output = Output::new(sender, Arc::clone(&cancel));
         let inner = Arc::clone(&self.inner);
         let (statement, variables) = (statement.to_string(), variables.to_vec());
-        tokio::spawn(async move { inner.answer(&statement, &variables, output).await });
+        tokio::spawn(async move {
+            let told = output.clone();
+            let work = tokio::spawn(async move { inner.answer(&statement, &variables, output).await });
+            if work.await.is_err_and(|error| error.is_panic()) {
+                told.fail(Error::internal("the statement failed by a defect of the database")).await;
+            }
+        });
         Answer { receiver, cancel }
     }
 

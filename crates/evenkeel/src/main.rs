@@ -31,7 +31,7 @@ fn main() {
     };
     let code = runtime.block_on(run(arguments.command)).unwrap_or_else(|error| {
         match error.downcast_ref::<Error>() {
-            Some(error) => eprint!("{}", evenkeel_pql::render(error, "", None)),
+            Some(error) => eprintln!("{}", evenkeel_pql::render(error, "", None)),
             None => eprintln!("ERROR: {error:#}"),
         }
         EXIT_USAGE

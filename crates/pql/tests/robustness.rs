@@ -1,6 +1,5 @@
 //! Whatever the text, the parser answers: no panic, no overflow of the stack, no long wait, no place outside the text.
 
-
 use evenkeel_model::SqlState;
 use evenkeel_pql::{keywords, line_column, parse, parse_expr, parse_statement, render, split, tokens};
 use proptest::prelude::*;

@@ -114,7 +114,8 @@ impl Bank {
             self.step(&session, &table, "0 2", &create).await?;
             let insert = format!("INSERT INTO {table} VALUES {}", values.join(", "));
             self.step(&session, &table, "50 2", &insert).await?;
-            self.step(&session, &table, "50 3", &format!("ALTER TABLE {table} ADD COLUMN extra BIGINT DEFAULT 7")).await?;
+            self.step(&session, &table, "50 3", &format!("ALTER TABLE {table} ADD COLUMN extra BIGINT DEFAULT 7"))
+                .await?;
             let copied = format!("c_{}_{number}", self.run);
             self.step(&session, &copied, "50 3", &format!("CREATE TABLE {copied} AS QUERY {table}")).await?;
             self.step(&session, &table, "25 3", &format!("DELETE FROM {table} WHERE k % 2 = 0")).await?;

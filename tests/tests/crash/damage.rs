@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 /// A database with a table in sorted files, another beside it, and everything closed.
 async fn database() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("rows.csv");
     let lines: Vec<_> = (0..20_000).map(|row| format!("{row},text of row {row}")).collect();
     fs::write(&file, lines.join("\n")).unwrap();
@@ -129,9 +129,9 @@ async fn a_damaged_block_fails_the_statement_that_reads_it() {
         assert_eq!(error.state, SqlState::DataCorrupted, "{error:?}");
         assert!(error.hint.is_some(), "{error:?}");
     }
-    assert_eq!(rows(&session, "SELECT COUNT(v) FROM beside").await.unwrap(), [["5"]]);
+    assert_eq!(rows(&session, "SELECT COUNT(v) FROM beside").await.expect("a statement"), [["5"]]);
     rows(&session, "INSERT INTO beside VALUES (6, 'six'), (7, 'seven')").await.expect("the process goes on");
-    assert_eq!(rows(&session, "SELECT COUNT(v) FROM beside").await.unwrap(), [["7"]]);
+    assert_eq!(rows(&session, "SELECT COUNT(v) FROM beside").await.expect("a statement"), [["7"]]);
     drop(session);
     shards::close(database);
 }

@@ -65,7 +65,8 @@ fn fill(mut filler: Filler) -> Vec<i64> {
 async fn check(directory: &Path, batches: &[i64], loads: i64) {
     let database = shards::open(directory);
     let session = Session::new(&database, "check");
-    let found = numbers(&session, "SELECT batch, COUNT(v) FROM t WHERE batch > 0 GROUP BY batch").await.expect("batches");
+    let found =
+        numbers(&session, "SELECT batch, COUNT(v) FROM t WHERE batch > 0 GROUP BY batch").await.expect("batches");
     for row in &found {
         assert_eq!(row[1], BATCH, "batch {} is there in part", row[0]);
     }
@@ -94,7 +95,7 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fills_up_under_loads_keeps_whole_ones() {
     let Some(disk) = Disk::new(64) else { return };
-    let home = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().expect("a temporary directory");
     let file = file(&home);
     prepare(&disk.directory()).await;
     let done = fill(Filler::start(&disk.directory(), &["load", &file], None));
@@ -104,7 +105,7 @@ async fn a_disk_that_fills_up_under_loads_keeps_whole_ones() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_may_not_grow_lose_nothing_that_was_acknowledged() {
-    let home = tempfile::tempdir().unwrap();
+    let home = tempfile::tempdir().expect("a temporary directory");
     let directory = home.path().join("data");
     prepare(&directory).await;
     let done = fill(Filler::start(&directory, &["insert"], Some(BLOCKS)));

@@ -112,7 +112,8 @@ fn crashes(durability: &str, seed: u64) {
     let wanted = std::env::var("EVENKEEL_CRASHES").ok().and_then(|text| text.parse().ok()).unwrap_or(CRASHES);
     let said = Seed(seed);
     let mut random = StdRng::seed_from_u64(seed);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut bank = runtime.block_on(Bank::new());
     for run in 0..wanted.div_ceil(BANKS) {
         crash(&mut bank, &mut random, run as i64, durability);

@@ -16,7 +16,7 @@ fn refused(directory: &Path) -> Error {
 
 #[test]
 fn a_second_process_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let mut holder = Filler::start(directory.path(), &["hold"], None);
     assert_eq!(holder.line().as_deref(), Some("open"));
     let error = refused(directory.path());
@@ -29,7 +29,7 @@ fn a_second_process_is_refused() {
 
 #[test]
 fn a_killed_process_holds_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let mut holder = Filler::start(directory.path(), &["hold"], None);
     assert_eq!(holder.line().as_deref(), Some("open"));
     drop(holder);
@@ -38,7 +38,7 @@ fn a_killed_process_holds_nothing() {
 
 #[test]
 fn a_database_is_open_once_in_a_process_too() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let database = shards::open(directory.path());
     assert_eq!(refused(directory.path()).state, SqlState::CannotConnectNow);
     shards::close(database);
@@ -47,7 +47,7 @@ fn a_database_is_open_once_in_a_process_too() {
 
 #[test]
 fn another_format_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     shards::close(shards::open(directory.path()));
     let format = directory.path().join("FORMAT");
     let ours = std::fs::read_to_string(&format).unwrap();
@@ -63,7 +63,7 @@ fn another_format_is_refused_and_left_alone() {
 
 #[test]
 fn a_foreign_directory_is_refused_and_left_alone() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(directory.path().join("thesis.tex"), "chapter 1").unwrap();
     let error = refused(directory.path());
     assert_eq!(error.state, SqlState::CannotConnectNow);
@@ -76,7 +76,7 @@ fn a_foreign_directory_is_refused_and_left_alone() {
 
 #[test]
 fn a_path_below_a_file_is_an_error() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();
     for path in [file.join("database"), file] {
@@ -90,8 +90,8 @@ async fn a_read_only_disk_is_an_error() {
     {
         let database = shards::open(&disk.directory());
         let session = Session::new(&database, "setup");
-        rows(&session, "CREATE TABLE t (k BIGINT PRIMARY KEY)").await.unwrap();
-        rows(&session, "INSERT INTO t VALUES (1), (2), (3)").await.unwrap();
+        rows(&session, "CREATE TABLE t (k BIGINT PRIMARY KEY)").await.expect("a statement");
+        rows(&session, "INSERT INTO t VALUES (1), (2), (3)").await.expect("a statement");
         drop(session);
         shards::close(database);
     }
@@ -102,7 +102,7 @@ async fn a_read_only_disk_is_an_error() {
     disk.remount("rw");
     let database = shards::open(&disk.directory());
     let session = Session::new(&database, "check");
-    assert_eq!(rows(&session, "SELECT COUNT(*) FROM t").await.unwrap(), [["3"]]);
+    assert_eq!(rows(&session, "SELECT COUNT(*) FROM t").await.expect("a statement"), [["3"]]);
     drop(session);
     shards::close(database);
 }

@@ -45,7 +45,8 @@ pub async fn claims(database: &Arc<Database>) -> Claims {
     let session = Session::new(database, "claims");
     let mut found = Vec::new();
     for (column, table) in [("table_id", "TABLES"), ("shard_id", "SHARDS"), ("slot", "SLOTS")] {
-        let pairs = numbers(&session, &format!("QUERY SYSTEM.{table} SELECT {column}, row_count")).await.expect("SYSTEM");
+        let pairs =
+            numbers(&session, &format!("QUERY SYSTEM.{table} SELECT {column}, row_count")).await.expect("SYSTEM");
         found.push(pairs.into_iter().filter(|pair| pair[1] != 0).map(|pair| (pair[0], pair[1])).collect());
     }
     let [tables, shards, slots] = <[_; 3]>::try_from(found).expect("three tables");

@@ -65,7 +65,10 @@ async fn slow_statements_are_kept() {
     lines(&session, "ALTER SYSTEM RESET slow_query_threshold").await;
     assert_eq!(
         lines(&session, query).await,
-        ["SELECT value AS kept FROM generate_series(1, 3)|3|NULL|true", "SELECT 1 / 0 AS kept|NULL|division by zero|true"]
+        [
+            "SELECT value AS kept FROM generate_series(1, 3)|3|NULL|true",
+            "SELECT 1 / 0 AS kept|NULL|division by zero|true"
+        ]
     );
 }
 
@@ -139,7 +142,8 @@ async fn rows_are_counted_exactly() {
                 assert_eq!(lines(&session, count).await, [rows.to_string()], "{count} after {statement}");
             }
         }
-        let shape = "QUERY SYSTEM.SHARDS SELECT COUNT(*) AS shards, SUM(slots) AS slots, COUNT(DISTINCT state) AS states";
+        let shape =
+            "QUERY SYSTEM.SHARDS SELECT COUNT(*) AS shards, SUM(slots) AS slots, COUNT(DISTINCT state) AS states";
         assert_eq!(lines(&session, shape).await, [format!("{shards}|8192|1")]);
         let owners = "QUERY SYSTEM.SLOTS SELECT COUNT(*) AS slots, COUNT(DISTINCT shard_id) AS shards";
         assert_eq!(lines(&session, owners).await, [format!("8192|{shards}")]);

@@ -29,16 +29,17 @@ async fn refused(session: &Session, statement: &str, state: SqlState) -> Error {
     }
 }
 
-/// Waits until SYSTEM.ACTIVE_QUERIES lists as many statements like this; the number of the last.
+/// Waits until SYSTEM.ACTIVE_QUERIES lists as many other statements like this; the number of the last.
 async fn listed(session: &Session, pattern: &str, count: usize) -> Option<String> {
     let query = format!(
-        "QUERY SYSTEM.ACTIVE_QUERIES WHERE statement LIKE '{pattern}' SELECT query_id, statement ORDER BY query_id"
+        "QUERY SYSTEM.ACTIVE_QUERIES WHERE statement LIKE '{pattern}' AND statement NOT LIKE '%ACTIVE_QUERIES%' \
+         SELECT query_id ORDER BY query_id"
     );
     let search = async {
         loop {
             let found = lines(session, &query).await;
             if found.len() == count {
-                return found.last().and_then(|line| line.split('|').next()).map(str::to_string);
+                return found.last().cloned();
             }
             tokio::task::yield_now().await;
         }
@@ -101,7 +102,8 @@ async fn writers_in_opposite_order_do_not_wait_for_each_other() {
             lines(session, &format!("UPDATE accounts SET balance = balance + {id} WHERE id = {id}")).await;
         }
     }
-    let (one, other) = patiently("two commits", async { tokio::join!(run(&first, "COMMIT"), run(&second, "COMMIT")) }).await;
+    let (one, other) =
+        patiently("two commits", async { tokio::join!(run(&first, "COMMIT"), run(&second, "COMMIT")) }).await;
     let states: Vec<_> = [one, other].into_iter().filter_map(|end| end.err().map(|error| error.state)).collect();
     assert_eq!(states, [SqlState::SerializationFailure]);
     assert_eq!(lines(&first, "SELECT sum(balance) FROM accounts").await, ["2020"]);

@@ -233,7 +233,9 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let table = format!("t{seed}");
     let sessions: Vec<_> = (0..SESSIONS).map(|number| Session::new(database, &format!("s{number}"))).collect();
-    rows(&sessions[0], &format!("CREATE TABLE {table} (k BIGINT PRIMARY KEY, v BIGINT NOT NULL)")).await.unwrap();
+    rows(&sessions[0], &format!("CREATE TABLE {table} (k BIGINT PRIMARY KEY, v BIGINT NOT NULL)"))
+        .await
+        .expect("a statement");
     let mut open: Vec<Option<Open>> = (0..SESSIONS).map(|_| None).collect();
     let mut committed = Committed::default();
     let mut story = Vec::new();
@@ -249,19 +251,19 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
         assert_eq!(answer, expected, "seed {seed}, at the end of\n{}", story.join("\n"));
     }
     for session in &sessions {
-        rows(session, "ROLLBACK").await.unwrap();
+        rows(session, "ROLLBACK").await.expect("a statement");
     }
-    let left = numbers(&sessions[0], &format!("SELECT k, v FROM {table} ORDER BY k")).await.unwrap();
+    let left = numbers(&sessions[0], &format!("SELECT k, v FROM {table} ORDER BY k")).await.expect("a statement");
     let expected: Vec<_> = committed.rows.iter().map(|(key, value)| vec![*key, *value]).collect();
     assert_eq!(left, expected, "seed {seed}, after\n{}", story.join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interleaved_transactions_are_isolated() {
-    let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).expect("the database opens");
     let quick = Session::new(&database, "settings");
-    rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.unwrap();
+    rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.expect("a statement");
     for seed in 0..SEEDS {
         interleave(&database, seed).await;
     }

@@ -17,8 +17,8 @@ const TRANSFERS: usize = 40;
 const UPDATES: usize = 12;
 
 fn open() -> (TempDir, Arc<Database>) {
-    let directory = tempfile::tempdir().unwrap();
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).unwrap();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).expect("the database opens");
     (directory, database)
 }
 
@@ -30,9 +30,11 @@ async fn all(session: &Session, statements: &[&str]) -> Result<()> {
 }
 
 async fn bank(session: &Session) {
-    all(session, &["CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)"]).await.unwrap();
+    all(session, &["CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)"])
+        .await
+        .expect("a statement");
     let values: Vec<_> = (0..ACCOUNTS).map(|id| format!("({id}, {BALANCE})")).collect();
-    rows(session, &format!("INSERT INTO accounts VALUES {}", values.join(", "))).await.unwrap();
+    rows(session, &format!("INSERT INTO accounts VALUES {}", values.join(", "))).await.expect("a statement");
 }
 
 /// Moves money until it is done; a conflict is tried again.
@@ -44,21 +46,22 @@ async fn transfer(session: &Session, random: &mut StdRng) {
     let give = format!("UPDATE accounts SET balance = balance + {amount} WHERE id = {target}");
     while let Err(error) = all(session, &["BEGIN", &take, &give, "COMMIT"]).await {
         assert_eq!(error.state, SqlState::SerializationFailure, "{error:?}");
-        rows(session, "ROLLBACK").await.unwrap();
+        rows(session, "ROLLBACK").await.expect("a statement");
     }
 }
 
 /// Looks at the sum, by one scan and by one transaction that reads account after account.
 async fn look(session: &Session) {
-    let sums = numbers(session, "SELECT SUM(balance), COUNT(*) FROM accounts").await.unwrap();
+    let sums = numbers(session, "SELECT SUM(balance), COUNT(*) FROM accounts").await.expect("a statement");
     assert_eq!(sums, [[ACCOUNTS * BALANCE, ACCOUNTS]], "a scan");
-    rows(session, "BEGIN").await.unwrap();
+    rows(session, "BEGIN").await.expect("a statement");
     let mut sum = 0;
     for id in 0..ACCOUNTS {
-        sum += numbers(session, &format!("SELECT balance FROM accounts WHERE id = {id}")).await.unwrap()[0][0];
+        sum += numbers(session, &format!("SELECT balance FROM accounts WHERE id = {id}")).await.expect("a statement")
+            [0][0];
     }
-    let again = numbers(session, "SELECT SUM(balance), COUNT(*) FROM accounts").await.unwrap();
-    rows(session, "COMMIT").await.unwrap();
+    let again = numbers(session, "SELECT SUM(balance), COUNT(*) FROM accounts").await.expect("a statement");
+    rows(session, "COMMIT").await.expect("a statement");
     assert_eq!(sum, ACCOUNTS * BALANCE, "account after account in one transaction");
     assert_eq!(again, sums, "a scan in the same transaction");
 }
@@ -86,7 +89,7 @@ async fn readers_never_see_half_a_transfer() {
             tokio::spawn(async move {
                 let mut random = StdRng::seed_from_u64(seed);
                 let durability = if seed % 2 == 0 { "on" } else { "off" };
-                rows(&session, &format!("SET synchronous_commit = {durability}")).await.unwrap();
+                rows(&session, &format!("SET synchronous_commit = {durability}")).await.expect("a statement");
                 for _ in 0..TRANSFERS {
                     transfer(&session, &mut random).await;
                 }
@@ -106,16 +109,16 @@ async fn readers_never_see_half_a_transfer() {
 async fn scans_see_an_update_of_all_rows_as_one() {
     let (_directory, database) = open();
     let session = Session::new(&database, "setup");
-    all(&session, &["CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT)"]).await.unwrap();
+    all(&session, &["CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT)"]).await.expect("a statement");
     let values: Vec<_> = (0..2_000).map(|key| format!("({key}, 0)")).collect();
-    rows(&session, &format!("INSERT INTO t VALUES {}", values.join(", "))).await.unwrap();
+    rows(&session, &format!("INSERT INTO t VALUES {}", values.join(", "))).await.expect("a statement");
     let done = Arc::new(AtomicBool::new(false));
     let reader = {
         let (session, done) = (Session::new(&database, "reader"), Arc::clone(&done));
         tokio::spawn(async move {
             let mut last = 0;
             while !done.load(Ordering::SeqCst) {
-                let seen = numbers(&session, "SELECT MIN(v), MAX(v), COUNT(v) FROM t").await.unwrap();
+                let seen = numbers(&session, "SELECT MIN(v), MAX(v), COUNT(v) FROM t").await.expect("a statement");
                 assert_eq!(seen[0][0], seen[0][1], "half an update is seen");
                 assert_eq!(seen[0][2], 2_000, "a row is missing or there twice");
                 assert!(seen[0][0] >= last, "an update that was seen is gone");
@@ -124,8 +127,8 @@ async fn scans_see_an_update_of_all_rows_as_one() {
         })
     };
     for update in 1..=UPDATES as i64 {
-        rows(&session, "UPDATE t SET v = v + 1").await.unwrap();
-        let seen = numbers(&session, "SELECT MIN(v) FROM t").await.unwrap();
+        rows(&session, "UPDATE t SET v = v + 1").await.expect("a statement");
+        let seen = numbers(&session, "SELECT MIN(v) FROM t").await.expect("a statement");
         assert_eq!(seen, [[update]], "a session misses its own commit");
     }
     done.store(true, Ordering::SeqCst);
@@ -143,15 +146,15 @@ async fn a_load_conflicts_with_transactions_that_began_before_its_commit() {
     all(&session, &["CREATE TABLE n (n BIGINT PRIMARY KEY)", "CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT)"])
         .await
         .unwrap();
-    rows(&session, &format!("INSERT INTO n VALUES {}", values.join(", "))).await.unwrap();
+    rows(&session, &format!("INSERT INTO n VALUES {}", values.join(", "))).await.expect("a statement");
     let load = tokio::spawn(async move {
         rows(&session, "INSERT INTO t SELECT a.n * 200 + b.n, 'loaded' FROM n AS a CROSS JOIN n AS b").await
     });
     let mut began = Vec::new();
     while !load.is_finished() {
         let session = Session::new(&database, "meanwhile");
-        rows(&session, "BEGIN").await.unwrap();
-        let seen = numbers(&session, "SELECT COUNT(v) FROM t").await.unwrap()[0][0];
+        rows(&session, "BEGIN").await.expect("a statement");
+        let seen = numbers(&session, "SELECT COUNT(v) FROM t").await.expect("a statement")[0][0];
         assert!(seen == 0 || seen == ROWS, "{seen} rows of a load of {ROWS} are seen");
         began.push((session, seen));
     }
@@ -167,6 +170,6 @@ async fn a_load_conflicts_with_transactions_that_began_before_its_commit() {
         assert_eq!(state, expected, "transaction {key} of {}, which saw {seen} rows", began.len());
     }
     let check = Session::new(&database, "check");
-    let left = numbers(&check, "SELECT COUNT(*), COUNT(v) FROM t WHERE v = 'loaded'").await.unwrap();
+    let left = numbers(&check, "SELECT COUNT(*), COUNT(v) FROM t WHERE v = 'loaded'").await.expect("a statement");
     assert_eq!(left, [[ROWS, ROWS]]);
 }

@@ -89,7 +89,6 @@ impl LineLog {
     pub(super) fn place(&self) -> String {
         self.origin.place(self.rows.saturating_sub(1))
     }
-
 }
 
 #[cfg(test)]
