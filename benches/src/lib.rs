@@ -25,6 +25,7 @@ mod works;
 use anyhow::{Context, bail};
 use bench::Bench;
 use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
 use works::Work;
 
 /// Exit codes: everything that was measured is as fast as it should be, something is not, interrupted.
@@ -93,9 +94,13 @@ pub async fn run(options: Options) -> anyhow::Result<i32> {
         works::memory::child(directory).await?;
         return Ok(EXIT_MET);
     }
+    // Noticed at the next wait, so that whoever is starting or stopping something gets to the end of it.
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         outcome = measure(&options) => outcome,
-        interrupted = interruption() => interrupted.map(|()| EXIT_INTERRUPTED),
+        _ = interrupt.recv() => Ok(EXIT_INTERRUPTED),
+        _ = terminate.recv() => Ok(EXIT_INTERRUPTED),
     }
 }
 
@@ -130,15 +135,6 @@ fn chosen(options: &Options) -> anyhow::Result<Vec<Work>> {
         _ => options.only.is_empty() || named(work),
     };
     Ok(Work::ALL.iter().copied().filter(wanted).collect())
-}
-
-async fn interruption() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the tests of every floor share: a database in a temporary directory, and answers as text.
 //!
-//! Text is PostgreSQL's where it has one spelling (`true`, `{1,2,NULL}`, `\xdead`, `1.10`, `Infinity`); instants are RFC
-//! 3339, those with a time zone in UTC with a `Z`. What is NULL stays apart from every text.
+//! Text is PostgreSQL's where it has one spelling (`true`, `{1,2,NULL}`, `\xdead`, `1.10`, `Infinity`); instants are
+//! RFC 3339, those with a time zone in UTC with a `Z`. What is NULL stays apart from every text.
 
 mod text;
 

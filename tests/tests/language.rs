@@ -6,6 +6,7 @@
 //! conflicts    sessions that get in each other's way, and what makes a statement stop
 //! activity     what the SYSTEM tables say of sessions, statements and transactions
 //! copying      files in and out
+//! past         tables as they were
 //! ```
 //!
 //! Everything runs over one and over several shards: how rows are spread must not be seen in an answer.
@@ -18,5 +19,7 @@ mod conflicts;
 mod copying;
 #[path = "language/flights.rs"]
 mod flights;
+#[path = "language/past.rs"]
+mod past;
 #[path = "language/scripts.rs"]
 mod scripts;

@@ -19,7 +19,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 const BUDGET_MIB: f64 = 512.0;
 /// Rows of about 210 bytes, in so many statements.
-const ROWS: i64 = 100_000;
+const ROWS: i64 = 10_000_000;
 const PIECES: i64 = 5;
 /// Sorts and loads, and blocks and write buffers: the rest of the budget is for everything else.
 const SETTINGS: &str = "ALTER SYSTEM SET memory_limit = '160MiB', cache_size = '64MiB'";

@@ -111,6 +111,11 @@ impl Database {
     pub fn open(directory: &Path, options: &OpenOptions) -> Result<Arc<Self>> {
         let lock = claim(directory)?;
         let created = check_format(directory)?;
+        if !created && !directory.join("meta").join("CURRENT").exists() {
+            return Err(Error::new(SqlState::DataCorrupted, "the files of the database's schemas are missing")
+                .with_detail(format!("{} is not there or not complete", directory.join("meta").display()))
+                .with_hint("restore the directory from a backup; nothing was changed"));
+        }
         let meta = Arc::new(Meta::open(&directory.join("meta"))?);
         let slots = Arc::new(slot_map(&meta, options)?);
         let settings = load_settings(&meta)?;

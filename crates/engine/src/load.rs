@@ -166,11 +166,16 @@ impl BulkLoad {
         }
         let buffers = std::mem::take(&mut self.buffers);
         let load = self.register()?;
-        let outcome = self.write_and_ingest(buffers, load, origin).and_then(|()| self.publish(load));
-        if let Err(error) = outcome {
+        if let Err(error) = self.write_and_ingest(buffers, load, origin) {
             self.withdraw(load);
             return Err(error);
         }
+        // From here on a failure leaves the rows hidden: the commit record may stand all the same.
+        self.publish(load).map_err(|error| {
+            let message = format!("it is not known whether the load has committed: {}", error.message);
+            Error { message, ..error }
+                .with_hint("open the database again: the load will then be there as a whole or not at all")
+        })?;
         Ok(self.rows)
     }
 

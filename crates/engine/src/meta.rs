@@ -40,6 +40,7 @@ impl Meta {
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_write_buffer_size(1 << 20);
+        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_keep_log_file_num(2);
         options.set_log_level(rocksdb::LogLevel::Warn);
         let db = DB::open(&options, path).map_err(|error| storage_error(&error))?;

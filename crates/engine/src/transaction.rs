@@ -257,6 +257,7 @@ impl Database {
             shard.locks().acquire(&keys, &locked.commit, deadline)?;
             locked.held.push((shard, keys));
         }
+        self.check_loads(start, by_shard)?;
         let mut shards = by_shard.iter();
         match (shards.next(), shards.next()) {
             (None, _) => Ok(()),
@@ -265,6 +266,24 @@ impl Database {
         }?;
         if durability == Durability::Buffered {
             self.unsynced.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Refuses to write over rows of a bulk load that committed after `start`: they carry the load's timestamp, which
+    /// may be below it.
+    fn check_loads(&self, start: Timestamp, by_shard: &BTreeMap<ShardId, Vec<Mutation>>) -> Result<()> {
+        if self.loads.read().is_empty() {
+            return Ok(());
+        }
+        for (id, mutations) in by_shard {
+            let shard = self.shard(*id)?;
+            for Mutation { key, .. } in mutations {
+                let hidden = table_of(key).map_or_else(Vec::new, |table| self.hidden_loads(table, start));
+                if !hidden.is_empty() && shard.version(key)?.is_some_and(|version| hidden.contains(&version)) {
+                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
+                }
+            }
         }
         Ok(())
     }

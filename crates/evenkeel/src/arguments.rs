@@ -35,6 +35,58 @@ pub enum Command {
     },
     /// Load the flights of 2013 into a temporary database and look around
     Demo,
+    /// Measure against raw RocksDB, and PostgreSQL where it is installed
+    ///
+    /// Exit codes: 0 everything measured is as fast as it should be, 1 something is not, 2 wrong usage or a failure.
+    Bench(BenchArguments),
+}
+
+/// What is measured.
+#[derive(Debug, Args)]
+pub struct BenchArguments {
+    /// Measure only these works
+    #[arg(long, value_name = "WORK", value_delimiter = ',', value_parser = evenkeel_benches::work_names())]
+    pub only: Vec<String>,
+    /// How often each contestant does each work
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub runs: usize,
+    /// flights.csv or flights.csv.gz; without it tests/data/flights at or above the current directory
+    #[arg(long, value_name = "FILE")]
+    pub flights: Option<PathBuf>,
+    /// Leave PostgreSQL out
+    #[arg(long)]
+    pub no_postgres: bool,
+    /// Write the figures as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Measure the memory of work on a table of 2 GB, too: minutes
+    #[arg(long)]
+    pub memory: bool,
+    /// Where the temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// The process whose memory is measured
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub memory_child: Option<PathBuf>,
+}
+
+impl From<BenchArguments> for evenkeel_benches::Options {
+    fn from(arguments: BenchArguments) -> Self {
+        let postgres = match arguments.no_postgres {
+            true => evenkeel_benches::Postgres::Off,
+            false => evenkeel_benches::Postgres::Auto,
+        };
+        Self {
+            data: arguments.flights,
+            only: arguments.only,
+            runs: arguments.runs,
+            postgres,
+            json: arguments.json,
+            memory: arguments.memory,
+            directory: arguments.directory,
+            memory_child: arguments.memory_child,
+        }
+    }
 }
 
 /// Which database.

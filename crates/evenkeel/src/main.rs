@@ -53,6 +53,7 @@ async fn run(command: Command) -> anyhow::Result<i32> {
             Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
         }
         Command::Demo => demo::run().await,
+        Command::Bench(arguments) => evenkeel_benches::run(arguments.into()).await,
     }
 }
 

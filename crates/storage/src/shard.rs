@@ -435,6 +435,15 @@ impl Shard {
         Ok(())
     }
 
+    /// The timestamp of a key's newest version, deletions included.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn version(&self, key: &[u8]) -> Result<Option<Timestamp>> {
+        let value = self.db.get_pinned_cf(&self.data(), key).map_err(|error| storage_error(&error))?;
+        Ok(value.and_then(|value| timestamp_of(&value)).map(Timestamp))
+    }
+
     fn intent(&self, key: &[u8]) -> std::result::Result<Option<Intent>, ApplyError> {
         let value = self.db.get_pinned_cf(&self.lock(), key)?;
         value.map(|value| decode_intent(key, &value)).transpose().map_err(ApplyError::Failed)

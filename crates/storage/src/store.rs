@@ -3,8 +3,8 @@
 use crate::counters;
 use evenkeel_model::Timestamp;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DBCompressionType, Env, LogLevel, Options,
-    WriteBufferManager,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, CompactionDecision, DBCompressionType, DBRecoveryMode, Env,
+    LogLevel, Options, WriteBufferManager,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,6 +86,8 @@ impl Store {
         options.set_write_buffer_manager(&self.write_buffers);
         options.set_max_background_jobs(2);
         options.set_max_open_files(256);
+        // A log may end in a torn record, which was never acknowledged; damage before its end is not passed over.
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_keep_log_file_num(2);
         options.set_max_log_file_size(1 << 20);
         options.set_log_level(LogLevel::Warn);

@@ -1,7 +1,7 @@
 //! Sessions that get in each other's way, and what makes a statement stop.
 //!
-//! WHAT MAY NEVER HAPPEN: two transactions that wrote one row both commit; an increment is lost; a reader sees half of a
-//! transfer; a statement that was asked to stop goes on.
+//! WHAT MAY NEVER HAPPEN: two transactions that wrote one row both commit; an increment is lost; a reader sees half of
+//! a transfer; a statement that was asked to stop goes on.
 
 use evenkeel_engine::{Answer, Session};
 use evenkeel_model::{Error, SqlState};

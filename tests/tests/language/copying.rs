@@ -27,16 +27,18 @@ const COLUMNS: &str = "id integer PRIMARY KEY, yes boolean, small smallint, big 
 
 /// Rows of values that are easily changed on the way.
 const ROWS: &[&str] = &[
-    "(1, true, -32768, 9223372036854775807, 0.1, CAST('1e300' AS double precision), -1234567890123456.7891, 'plain', 'ä', '\\xdeadbeef', \
-      '2020-02-29', '23:59:59.999999', '1969-12-31 23:59:59.5', '2013-01-01 10:00:00+00', INTERVAL '1 year 2 months', \
-      'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"b\": 1,  \"a\": [2]}', '{\"b\": 1, \"a\": [2]}', ARRAY[1, NULL, -3], \
-      ARRAY['a', 'b,c', '\"q\"'])",
+    "(1, true, -32768, 9223372036854775807, 0.1, CAST('1e300' AS double precision), -1234567890123456.7891, 'plain', \
+      'ä', '\\xdeadbeef', '2020-02-29', '23:59:59.999999', '1969-12-31 23:59:59.5', '2013-01-01 10:00:00+00', \
+      INTERVAL '1 year 2 months', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{\"b\": 1,  \"a\": [2]}', \
+      '{\"b\": 1, \"a\": [2]}', ARRAY[1, NULL, -3], ARRAY['a', 'b,c', '\"q\"'])",
     "(2, false, 32767, -9223372036854775808, -1.5, -0.25, 0.0001, '', '', '\\x', '0001-01-01', '00:00:00', \
       '9999-12-31 00:00:00', '1969-07-20 20:17:40+00', INTERVAL '-3 days', '00000000-0000-0000-0000-000000000000', \
       'null', 'null', ARRAY[]::integer[], ARRAY['', 'NULL'])",
-    "(3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+    "(3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+      NULL)",
     "(4, true, 0, 0, 0, 0, 0, 'line\nbreak, \"quoted\"\tand tab', '\\N', '\\x00ff', '1970-01-01', '10:30', \
-      '1970-01-01 00:00:00', '1970-01-01 00:00:00+00', INTERVAL '90 minutes', NULL, '\"text\"', '[1.50, true]', NULL, NULL)",
+      '1970-01-01 00:00:00', '1970-01-01 00:00:00+00', INTERVAL '90 minutes', NULL, '\"text\"', '[1.50, true]', NULL, \
+      NULL)",
 ];
 
 async fn filled(database: &Temporary) -> Session {

@@ -1,8 +1,8 @@
 //! The scripts of `tests/slt`, in the format of sqllogictest.
 //!
-//! Column types are checked (`I` whole numbers, `R` floats and decimals, `T` all else), NULL is `NULL`, an empty text is
-//! `(empty)`. An expected error is a pattern over `SQLSTATE: message; detail: …; hint: …`. All records run, and all that
-//! are wrong are told at the end.
+//! Column types are checked (`I` whole numbers, `R` floats and decimals, `T` all else), NULL is `NULL`, an empty text
+//! is `(empty)`. An expected error is a pattern over `SQLSTATE: message; detail: …; hint: …`. All records run, and all
+//! that are wrong are told at the end.
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
