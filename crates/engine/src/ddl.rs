@@ -237,7 +237,9 @@ impl SessionInner {
                 format!("a table has at most {COLUMNS_MAX} columns"),
             ));
         }
-        for constraint in &create.constraints {
+        // Of a CREATE TABLE … AS, the columns are not known yet.
+        let known = create.query.is_none() || !create.columns.is_empty();
+        for constraint in create.constraints.iter().filter(|constraint| known || !is_key(constraint)) {
             add_constraint(&mut table, constraint, text)?;
         }
         if create.query.is_none() {

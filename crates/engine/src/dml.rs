@@ -427,7 +427,7 @@ impl SessionInner {
         let source = self.resolved(source, &mut names, text)?;
         let view = names.view.clone();
         let mut planning = self.planning(names, text)?;
-        exact_literals(&mut planning.state);
+        exact_literals(&mut planning.state, source.as_ref());
         let conflict = conflict(&planning.state, &table, &insert, upsert, text)?;
         let defaults = Defaults::new(&table, &given, &planning.state)?;
         let returning = insert.returning.is_some();
@@ -447,6 +447,7 @@ impl SessionInner {
                 while let Some(batch) = batches.next().await {
                     let batch = batch.map_err(|error| query_error(error, text))?;
                     changes.insert(&defaults.complete(&table, &batch, &self.database)?, &conflict, &|_| None)?;
+                    output.cancel.check()?;
                     if bulk && changes.len() > BUFFERED_ROWS_MAX {
                         // Its rows are too many for a transaction's buffer: the same again, through sorted files.
                         drop((batches, changes, guard));
@@ -533,6 +534,7 @@ impl SessionInner {
             let batch = defaults.complete(handle, &batch, &self.database)?;
             checks.check(handle, &batch, &|_| None)?;
             load.add(&batch)?;
+            output.cancel.check()?;
             let label = format!("INSERT {}", handle.schema.name);
             output.progress(Progress { label, done: load.rows(), total: None, in_bytes: false, rows: load.rows() });
         }
@@ -746,7 +748,7 @@ impl SessionInner {
         };
         let view = names.view.clone();
         let mut planning = self.planning(names, text)?;
-        exact_literals(&mut planning.state);
+        exact_literals(&mut planning.state, Some(&query));
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         let changes = Changes::new(Arc::clone(table), view, &planning.state, self.limit(), returning)?;
@@ -754,9 +756,22 @@ impl SessionInner {
     }
 }
 
-/// Reads `1.10` as a decimal, so that a DECIMAL column gets exactly that.
-fn exact_literals(state: &mut DfState) {
-    state.config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
+/// Reads `1.10` as a decimal, so that a DECIMAL column gets exactly that; but for queries with numbers such as `1e300`,
+/// which no decimal holds.
+fn exact_literals(state: &mut DfState, query: Option<&ast::Query>) {
+    struct Exponents(bool);
+    impl ast::Visitor for Exponents {
+        type Break = ();
+        fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> std::ops::ControlFlow<()> {
+            self.0 |= matches!(&value.value, ast::Value::Number(number, _) if number.contains(['e', 'E']));
+            std::ops::ControlFlow::Continue(())
+        }
+    }
+    let mut exponents = Exponents(false);
+    if let Some(query) = query {
+        let _ = ast::Visit::visit(query, &mut exponents);
+    }
+    state.config_mut().options_mut().sql_parser.parse_float_as_decimal = !exponents.0;
 }
 
 /// The positions of the columns that an INSERT gives.

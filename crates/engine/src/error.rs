@@ -156,10 +156,22 @@ fn rephrased(text: &str) -> Option<Error> {
         let message = format!("column \"{column}\" must appear in GROUP BY or be used in an aggregate function");
         return Some(Error::new(SqlState::GroupingError, message));
     }
+    let lower = text.to_lowercase();
+    if lower.contains("returned more than one row") || lower.contains("more than one row returned") {
+        let message = "a sub-query used as a value returned more than one row";
+        return Some(Error::new(SqlState::CardinalityViolation, message).with_hint("LIMIT 1, or IN instead of ="));
+    }
+    if lower.contains("error parsing timestamp") || lower.contains("error parsing date") {
+        return Some(Error::new(SqlState::InvalidDatetimeFormat, decapitalise(&first_line(text))));
+    }
     let (_, rest) = text.split_once("annot cast string '")?;
     let (value, rest) = rest.split_once("' to value of ")?;
     let kind = type_name(rest.split_whitespace().next()?);
-    Some(Error::new(SqlState::InvalidTextRepresentation, format!("invalid input for type {kind}: \"{value}\"")))
+    let state = match kind {
+        "date" | "time" | "timestamp" => SqlState::InvalidDatetimeFormat,
+        _ => SqlState::InvalidTextRepresentation,
+    };
+    Some(Error::new(state, format!("invalid input for type {kind}: \"{value}\"")))
 }
 
 /// The name of an Arrow type in PQL.

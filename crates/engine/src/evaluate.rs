@@ -87,6 +87,13 @@ pub(crate) fn cast(array: &ArrayRef, column: &ColumnType, name: &str) -> Result<
                 SqlState::NumericValueOutOfRange
             }
             SqlState::DatatypeMismatch => SqlState::DatatypeMismatch,
+            _ if matches!(
+                column,
+                ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz
+            ) =>
+            {
+                SqlState::InvalidDatetimeFormat
+            }
             _ => SqlState::InvalidTextRepresentation,
         };
         Error::new(state, format!("a value is not of type {column}{place}")).with_detail(error.message)

@@ -26,6 +26,9 @@ use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// The buckets of a shard's buffer are told by this many bits of the token.
+const BUCKET_BITS: u32 = 8;
+
 /// Says where the row of an ordinal came from, for errors.
 pub(crate) type Origin<'a> = dyn Fn(u64) -> Option<String> + Sync + 'a;
 
@@ -45,11 +48,38 @@ pub(crate) struct BulkLoad {
     cancel: Arc<Cancel>,
 }
 
-#[derive(Default)]
+/// The rows of one shard: in buckets by the first bits of their token, each small enough to be sorted and written while
+/// it is in the processor's cache.
 struct Buffer {
+    buckets: Vec<Bucket>,
+    runs: Vec<PathBuf>,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { buckets: (0..1 << BUCKET_BITS).map(|_| Bucket::default()).collect(), runs: Vec::new() }
+    }
+}
+
+impl Buffer {
+    /// The rows that are in memory, in order of key.
+    fn sorted(&mut self) -> impl Iterator<Item = (&Bucket, &Entry)> {
+        self.buckets.iter_mut().flat_map(|bucket| {
+            bucket.sort();
+            let bucket = &*bucket;
+            bucket.entries.iter().map(move |entry| (bucket, entry))
+        })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.entries.is_empty())
+    }
+}
+
+#[derive(Default)]
+struct Bucket {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    runs: Vec<PathBuf>,
 }
 
 /// A row in a buffer: where its key and its row are, and which row of the input it was.
@@ -63,7 +93,7 @@ struct Entry {
     ordinal: u64,
 }
 
-impl Buffer {
+impl Bucket {
     fn key(&self, entry: &Entry) -> &[u8] {
         &self.bytes[entry.start..entry.start + entry.key_len as usize]
     }
@@ -120,6 +150,7 @@ impl BulkLoad {
             key.clear();
             let token = encoder.key(row, &mut key)?;
             let buffer = self.buffers.entry(self.database.slots.route(token)).or_default();
+            let buffer = &mut buffer.buckets[(token.0 >> (64 - BUCKET_BITS)) as usize];
             let start = buffer.bytes.len();
             buffer.bytes.extend_from_slice(&key);
             encoder.row(row, &mut buffer.bytes)?;
@@ -141,16 +172,14 @@ impl BulkLoad {
     fn spill(&mut self) -> Result<()> {
         for (shard, buffer) in &mut self.buffers {
             self.cancel.check()?;
-            if buffer.entries.is_empty() {
+            if buffer.is_empty() {
                 continue;
             }
-            buffer.sort();
             let path = self.directory.join(format!("{shard}-{}.run", self.runs));
             self.runs += 1;
             write_run(buffer, &path).map_err(|error| io_error("cannot write", &path, &error))?;
             buffer.runs.push(path);
-            buffer.bytes.clear();
-            buffer.entries.clear();
+            buffer.buckets.iter_mut().for_each(|bucket| *bucket = Bucket::default());
         }
         self.buffered = 0;
         Ok(())
@@ -210,18 +239,18 @@ impl BulkLoad {
     fn ingest_shard(&self, id: ShardId, mut buffer: Buffer, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
         let shard = self.database.shard(id)?;
         let mut files = SortedRows::new(shard, &self.database.store, &self.directory, load);
-        buffer.sort();
         if buffer.runs.is_empty() {
-            let mut last: Option<&Entry> = None;
-            let rows = buffer.entries.iter().map(|entry| {
-                let (key, duplicate) = (buffer.key(entry), last.filter(|last| buffer.key(last) == buffer.key(entry)));
-                last = Some(entry);
-                self.check_key(key, entry.ordinal, duplicate.map(|entry| entry.ordinal), origin)?;
-                Ok((key, buffer.row(entry)))
+            let mut last: Option<(&[u8], u64)> = None;
+            let rows = buffer.sorted().map(|(bucket, entry)| {
+                let key = bucket.key(entry);
+                let duplicate = last.filter(|(last, _)| *last == key).map(|(_, ordinal)| ordinal);
+                last = Some((key, entry.ordinal));
+                self.check_key(key, entry.ordinal, duplicate, origin)?;
+                Ok((key, bucket.row(entry)))
             });
             files.write(rows)?;
         } else {
-            self.merge(&buffer, &mut files, origin)?;
+            self.merge(&mut buffer, &mut files, origin)?;
         }
         let begin = Command::BeginLoad { load, table: self.table.schema.id, counts: files.counts() };
         shard.apply(&begin, Durability::Synced).map_err(apply_error)?;
@@ -230,7 +259,7 @@ impl BulkLoad {
     }
 
     /// Merges the runs with what is still in memory.
-    fn merge(&self, buffer: &Buffer, files: &mut SortedRows<'_>, origin: &Origin<'_>) -> Result<()> {
+    fn merge(&self, buffer: &mut Buffer, files: &mut SortedRows<'_>, origin: &Origin<'_>) -> Result<()> {
         let mut merged = Merge::new(buffer)?;
         let mut last: Option<(Vec<u8>, u64)> = None;
         // Rows are handed on in groups, because a run's reader reuses its buffers.
@@ -331,14 +360,14 @@ pub(crate) fn duplicate_key(table: &str) -> Error {
         .with_hint("ON CONFLICT DO NOTHING skips such rows, UPSERT replaces them")
 }
 
-fn write_run(buffer: &Buffer, path: &std::path::Path) -> std::io::Result<()> {
+fn write_run(buffer: &mut Buffer, path: &std::path::Path) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    for entry in &buffer.entries {
+    for (bucket, entry) in buffer.sorted() {
         file.write_all(&entry.key_len.to_le_bytes())?;
         file.write_all(&entry.row_len.to_le_bytes())?;
         file.write_all(&entry.ordinal.to_le_bytes())?;
-        file.write_all(buffer.key(entry))?;
-        file.write_all(buffer.row(entry))?;
+        file.write_all(bucket.key(entry))?;
+        file.write_all(bucket.row(entry))?;
     }
     file.flush()
 }
@@ -353,19 +382,18 @@ struct MergedRow {
 /// Runs and the buffer, as one ascending sequence.
 struct Merge<'b> {
     runs: Vec<BufReader<File>>,
-    buffer: &'b Buffer,
-    next_entry: usize,
+    memory: Box<dyn Iterator<Item = (&'b Bucket, &'b Entry)> + 'b>,
     heap: BinaryHeap<Reverse<(MergedRow, usize)>>,
 }
 
 impl<'b> Merge<'b> {
-    fn new(buffer: &'b Buffer) -> Result<Self> {
+    fn new(buffer: &'b mut Buffer) -> Result<Self> {
         let open = |path: &PathBuf| {
             let file = File::open(path).map_err(|error| io_error("cannot read", path, &error))?;
             Ok(BufReader::with_capacity(1 << 20, file))
         };
         let runs = buffer.runs.iter().map(open).collect::<Result<Vec<_>>>()?;
-        let mut merge = Self { runs, buffer, next_entry: 0, heap: BinaryHeap::new() };
+        let mut merge = Self { runs, memory: Box::new(buffer.sorted()), heap: BinaryHeap::new() };
         for source in 0..=merge.runs.len() {
             merge.pull(source)?;
         }
@@ -376,9 +404,8 @@ impl<'b> Merge<'b> {
         let row = match self.runs.get_mut(source) {
             Some(run) => read_row(run)
                 .map_err(|error| Error::new(SqlState::IoError, format!("cannot read a sorted run: {error}")))?,
-            None => self.buffer.entries.get(self.next_entry).map(|entry| {
-                self.next_entry += 1;
-                let (key, row) = (self.buffer.key(entry).to_vec(), self.buffer.row(entry).to_vec());
+            None => self.memory.next().map(|(bucket, entry)| {
+                let (key, row) = (bucket.key(entry).to_vec(), bucket.row(entry).to_vec());
                 MergedRow { key, ordinal: entry.ordinal, row }
             }),
         };

@@ -49,7 +49,7 @@ const VIEW_DEPTH_MAX: usize = 32;
 /// What all statements of a database are planned with: functions, optimizer, memory.
 pub(crate) struct Planner {
     spill: PathBuf,
-    base: RwLock<SessionState>,
+    base: RwLock<Arc<SessionState>>,
     /// Plans run on threads of their own, so that a query that computes for long keeps nobody from being answered, or
     /// from being cancelled. `None` only while it is being shut down.
     threads: Option<Runtime>,
@@ -72,13 +72,13 @@ impl Planner {
             .enable_all()
             .build()
             .map_err(|error| Error::new(SqlState::IoError, format!("cannot start the query threads: {error}")))?;
-        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(base), threads: Some(threads) })
+        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(Arc::new(base)), threads: Some(threads) })
     }
 
     /// Statements planned from now on share this much memory.
     pub(crate) fn set_memory_limit(&self, bytes: usize) {
         if let Ok(base) = base_state(&self.spill, bytes) {
-            *self.base.write() = base;
+            *self.base.write() = Arc::new(base);
         }
     }
 
@@ -88,11 +88,16 @@ impl Planner {
         Ok(threads.handle().clone())
     }
 
+    /// What expressions that name no table and no function are compiled with.
+    pub(crate) fn expressions(&self) -> Arc<SessionState> {
+        Arc::clone(&self.base.read())
+    }
+
     /// A state in which a statement's tables are looked up in `names`.
     pub(crate) fn state(&self, names: Names) -> SessionState {
-        let mut state = self.base.read().clone();
+        let planner = Arc::clone(&self.base.read());
+        let mut state = planner.as_ref().clone();
         state.mark_start_execution();
-        let planner = Arc::new(state.clone());
         state.register_catalog_list(Arc::new(StatementCatalog { names: Arc::new(names), planner, depth: 0 }));
         state
     }

@@ -345,13 +345,23 @@ impl PointUpdate {
         let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let simple = |expr: &ast::Expr| {
-            // Sub-queries, parameters and DEFAULT are the planner's.
+            // Sub-queries, functions, parameters and DEFAULT are the planner's, and so are numbers with a point: there they
+            // are read as exact decimals.
             let mut simple = true;
             let _ = ast::visit_expressions(expr, |expr| {
-                simple &=
-                    !matches!(expr, ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. })
-                        && !matches!(expr, ast::Expr::Value(value) if matches!(value.value, ast::Value::Placeholder(_)))
-                        && !matches!(expr, ast::Expr::Identifier(word) if fold(word) == "default");
+                simple &= match expr {
+                    ast::Expr::Value(value) => match &value.value {
+                        ast::Value::Placeholder(_) => false,
+                        ast::Value::Number(number, _) => !number.contains(['.', 'e', 'E']),
+                        _ => true,
+                    },
+                    ast::Expr::Identifier(word) => fold(word) != "default",
+                    ast::Expr::CompoundIdentifier(_)
+                    | ast::Expr::BinaryOp { .. }
+                    | ast::Expr::UnaryOp { .. }
+                    | ast::Expr::Nested(_) => true,
+                    _ => false,
+                };
                 std::ops::ControlFlow::<()>::Continue(())
             });
             simple
@@ -359,9 +369,13 @@ impl PointUpdate {
         if set.iter().any(|(position, value)| table.key.contains(position) || !simple(value)) {
             return Ok(None);
         }
-        let view = ReadView::latest(database, std::time::Duration::ZERO);
-        let mut planner = database.planner.state(crate::planning::Names::new(view));
-        planner.config_mut().options_mut().sql_parser.parse_float_as_decimal = true;
+        // A check may call functions such as now(), whose value must be this statement's.
+        let planner = if table.schema.checks.is_empty() {
+            database.planner.expressions()
+        } else {
+            let view = ReadView::latest(database, std::time::Duration::ZERO);
+            Arc::new(database.planner.state(crate::planning::Names::new(view)))
+        };
         let schema = crate::evaluate::table_schema(&table)?;
         let assignments = set
             .into_iter()

@@ -315,9 +315,7 @@ impl PartReader {
             .collect();
         let mut rows = 0;
         while rows < wanted && self.range < self.part.ranges.len() {
-            self.read_range(wanted, &mut rows, |row| {
-                projection.read(row, |index, value| builders[index].append(value))
-            })?;
+            self.read_range(wanted, &mut rows, |row| projection.append(row, &mut builders))?;
         }
         self.remaining -= rows.min(self.remaining);
         if rows == 0 {

@@ -252,11 +252,12 @@ impl SessionInner {
                 cancel.ask();
                 std::future::pending::<()>().await;
             };
+            // The work comes last: a poll of it may use up the task's budget, and then nothing after it would be looked at.
             tokio::select! {
                 biased;
-                outcome = work => outcome,
                 () = cancel.asked() => Err(cancel.reason()),
                 () = limit => Err(cancelled()),
+                outcome = work => outcome,
             }
         };
         if outcome.is_err()

@@ -2,6 +2,7 @@
 
 use super::Value;
 use super::cells::{arrow_type, decode_list, format_uuid};
+use super::row::read_fixed;
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
     Int16Builder, Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, NullBufferBuilder,
@@ -10,6 +11,7 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, IntervalMonthDayNano};
 use evenkeel_model::ColumnType;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Gathers the values of one column into an array of its Arrow type.
@@ -89,7 +91,7 @@ impl ColumnBuilder {
             Typed::Float64(b) => append!(b, value, Value::Float(f) => *f),
             Typed::Decimal(b) => append!(b, value, Value::Wide(n) => *n),
             Typed::Text(b) => match value {
-                Value::Bytes(bytes) => b.append_value(String::from_utf8_lossy(bytes)),
+                Value::Bytes(bytes) => b.append_value(text(bytes)),
                 _ => b.append_null(),
             },
             Typed::Uuid(b) => append!(b, value, Value::Wide(n) => format_uuid(*n)),
@@ -109,6 +111,33 @@ impl ColumnBuilder {
                 }
                 ends.push(length);
             }
+        }
+    }
+
+    /// Appends a value from its bytes in a row; `None` is NULL.
+    #[inline]
+    pub fn append_bytes(&mut self, bytes: Option<&[u8]>) {
+        fn number<const N: usize>(bytes: &[u8]) -> [u8; N] {
+            let mut number = [0; N];
+            number.copy_from_slice(bytes);
+            number
+        }
+        match (&mut self.0, bytes) {
+            (Typed::Int16(b), Some(bytes)) => b.append_value(i16::from_le_bytes(number(bytes))),
+            (Typed::Int32(b), Some(bytes)) => b.append_value(i32::from_le_bytes(number(bytes))),
+            (Typed::Int64(b), Some(bytes)) => b.append_value(i64::from_le_bytes(number(bytes))),
+            (Typed::Float64(b), Some(bytes)) => b.append_value(f64::from_le_bytes(number(bytes))),
+            (Typed::Date(b), Some(bytes)) => b.append_value(i32::from_le_bytes(number(bytes))),
+            (Typed::Timestamp(b), Some(bytes)) => b.append_value(i64::from_le_bytes(number(bytes))),
+            (Typed::Decimal(b), Some(bytes)) => b.append_value(i128::from_le_bytes(number(bytes))),
+            (Typed::Boolean(b), Some(bytes)) => b.append_value(bytes != [0]),
+            (Typed::Text(b), Some(bytes)) => b.append_value(text(bytes)),
+            (_, None) => self.append(&Value::Null),
+            (Typed::Float32(_), Some(bytes)) => self.append(&read_fixed(bytes, &ColumnType::Real)),
+            (Typed::Uuid(_), Some(bytes)) => self.append(&read_fixed(bytes, &ColumnType::Uuid)),
+            (Typed::Time(_), Some(bytes)) => self.append(&read_fixed(bytes, &ColumnType::Time)),
+            (Typed::Interval(_), Some(bytes)) => self.append(&read_fixed(bytes, &ColumnType::Interval)),
+            (Typed::Binary(_) | Typed::List { .. }, Some(bytes)) => self.append(&Value::Bytes(Cow::Borrowed(bytes))),
         }
     }
 
@@ -135,6 +164,12 @@ impl ColumnBuilder {
             }
         }
     }
+}
+
+/// Stored text, which was text when it was stored.
+#[inline]
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 fn decode_list_into(element: &ColumnType, bytes: &[u8], values: &mut ColumnBuilder, length: &mut i32) {

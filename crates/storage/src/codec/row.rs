@@ -11,7 +11,7 @@
 //! ADD, DROP and RENAME COLUMN make a new version and rewrite nothing: a row says by which version it was written, and
 //! a column that the version lacks has the value that rows had when it was added.
 
-use super::Value;
+use super::{ColumnBuilder, Value};
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use std::borrow::Cow;
 
@@ -42,6 +42,8 @@ pub struct RowVersion {
     columns: Vec<RowColumn>,
     places: Vec<Place>,
     variable: usize,
+    /// Where the end of the last variable column stands.
+    last_end: Option<usize>,
 }
 
 impl RowVersion {
@@ -65,7 +67,7 @@ impl RowVersion {
                 }
             })
             .collect();
-        Self { version, columns, places, variable: offset }
+        Self { version, columns, places, variable: offset, last_end: previous }
     }
 
     /// The number that rows carry.
@@ -108,42 +110,41 @@ impl RowVersion {
         Ok(())
     }
 
-    /// Whether the row is whole: long enough for its fixed part, with ends that ascend and the last at the row's end.
+    /// Whether the row is as long as its fixed part and the last end of its variable part say. The ends before are
+    /// checked where they are used.
+    #[inline]
     fn check(&self, row: &[u8]) -> Result<()> {
-        let mut last = 0;
-        if row.len() >= self.variable {
-            for place in &self.places {
-                if let Place::Variable { end, .. } = *place {
-                    let next = read_u32(row, end) as usize;
-                    if next < last {
-                        return Err(damaged());
-                    }
-                    last = next;
-                }
-            }
-            if row.len() == self.variable + last {
-                return Ok(());
+        let variable = match self.last_end {
+            Some(end) if row.len() >= self.variable => read_u32(row, end) as usize,
+            _ => 0,
+        };
+        if row.len() == self.variable + variable { Ok(()) } else { Err(damaged()) }
+    }
+
+    /// The bytes at a position of a row that was checked; `None` for NULL.
+    #[inline]
+    fn bytes<'r>(&self, row: &'r [u8], position: usize) -> Result<Option<&'r [u8]>> {
+        if row[HEADER_LEN + position / 8] >> (position % 8) & 1 == 1 {
+            return Ok(None);
+        }
+        match self.places[position] {
+            Place::Fixed { offset, width } => Ok(Some(&row[offset..offset + width])),
+            Place::Variable { end, previous } => {
+                let start = previous.map_or(0, |at| read_u32(row, at) as usize);
+                let end = read_u32(row, end) as usize;
+                row.get(self.variable + start..self.variable + end).map(Some).ok_or_else(damaged)
             }
         }
-        Err(damaged())
     }
 
     /// The value at a position of a row that was checked.
     #[inline]
-    fn value<'r>(&self, row: &'r [u8], position: usize) -> Value<'r> {
-        if row[HEADER_LEN + position / 8] >> (position % 8) & 1 == 1 {
-            return Value::Null;
-        }
-        match self.places[position] {
-            Place::Fixed { offset, width } => {
-                read_fixed(&row[offset..offset + width], &self.columns[position].column_type)
-            }
-            Place::Variable { end, previous } => {
-                let start = previous.map_or(0, |at| read_u32(row, at) as usize);
-                let end = read_u32(row, end) as usize;
-                Value::Bytes(Cow::Borrowed(&row[self.variable + start..self.variable + end]))
-            }
-        }
+    fn value<'r>(&self, row: &'r [u8], position: usize) -> Result<Value<'r>> {
+        Ok(match (self.bytes(row, position)?, self.places[position]) {
+            (None, _) => Value::Null,
+            (Some(bytes), Place::Fixed { .. }) => read_fixed(bytes, &self.columns[position].column_type),
+            (Some(bytes), Place::Variable { .. }) => Value::Bytes(Cow::Borrowed(bytes)),
+        })
     }
 }
 
@@ -250,23 +251,45 @@ pub struct Projection<'f> {
 }
 
 impl Projection<'_> {
+    /// The version by which a row was written, and where it has the projected columns.
+    #[inline]
+    fn version(&self, row: &[u8]) -> Result<&(&RowVersion, Vec<Option<usize>>)> {
+        let version = match row {
+            [low, high, ..] => u16::from_le_bytes([*low, *high]),
+            _ => return Err(damaged()),
+        };
+        // The newest version is by far the most frequent.
+        let found = self.versions.iter().rev().find(|(format, _)| format.version == version).ok_or_else(damaged)?;
+        found.0.check(row)?;
+        Ok(found)
+    }
+
+    /// Appends the projected columns of a row to one builder each, straight from its bytes.
+    ///
+    /// # Errors
+    /// XX001 when the bytes are not a row of this table.
+    #[inline]
+    pub fn append(&self, row: &[u8], builders: &mut [ColumnBuilder]) -> Result<()> {
+        let (format, positions) = self.version(row)?;
+        for ((position, missing), builder) in positions.iter().zip(&self.missing).zip(builders) {
+            match position {
+                Some(position) => builder.append_bytes(format.bytes(row, *position)?),
+                None => builder.append(missing),
+            }
+        }
+        Ok(())
+    }
+
     /// Calls `each` with the index of every projected column and its value.
     ///
     /// # Errors
     /// XX001 when the bytes are not a row of this table.
     #[inline]
     pub fn read<'r>(&self, row: &'r [u8], mut each: impl FnMut(usize, &Value<'r>)) -> Result<()> {
-        let version = match row {
-            [low, high, ..] => u16::from_le_bytes([*low, *high]),
-            _ => return Err(damaged()),
-        };
-        // The newest version is by far the most frequent.
-        let (format, positions) =
-            self.versions.iter().rev().find(|(format, _)| format.version == version).ok_or_else(damaged)?;
-        format.check(row)?;
+        let (format, positions) = self.version(row)?;
         for (index, position) in positions.iter().enumerate() {
             match position {
-                Some(position) => each(index, &format.value(row, *position)),
+                Some(position) => each(index, &format.value(row, *position)?),
                 None => each(index, &self.missing[index]),
             }
         }
