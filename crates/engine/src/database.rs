@@ -218,28 +218,30 @@ impl Database {
     fn recover_transactions(&self) -> Result<()> {
         let mut records = BTreeMap::new();
         for shard in self.shards.values() {
-            for (start, commit) in shard.transaction_records()? {
-                records.insert((shard.id(), start), commit);
+            for (transaction, commit) in shard.transaction_records()? {
+                records.insert((shard.id(), transaction), commit);
             }
         }
         for shard in self.shards.values() {
             let mut transactions: BTreeMap<(Timestamp, ShardId), Vec<Vec<u8>>> = BTreeMap::new();
             for intent in shard.intents()? {
-                transactions.entry((intent.start, intent.primary)).or_default().push(intent.key);
+                transactions.entry((intent.transaction, intent.primary)).or_default().push(intent.key);
             }
-            for ((start, primary), keys) in transactions {
+            for ((transaction, primary), keys) in transactions {
                 let rows = keys.len();
-                let (command, did) = match records.get(&(primary, start)) {
-                    Some(commit) => (Command::Commit { start, commit: *commit, keys, record: false }, "committed"),
-                    None => (Command::Rollback { start, keys }, "rolled back"),
+                let (command, did) = match records.get(&(primary, transaction)) {
+                    Some(commit) => {
+                        (Command::Commit { transaction, commit: *commit, keys, record: false }, "committed")
+                    }
+                    None => (Command::Rollback { transaction, keys }, "rolled back"),
                 };
                 shard.apply(&command, Durability::Synced).map_err(apply_error)?;
                 let message = format!("{did} {rows} rows of a transaction that was half done");
                 self.event("recovery", &format!("shard {}", shard.id()), &message);
             }
         }
-        for ((shard, start), _) in records {
-            let command = Command::Forget { transactions: vec![start] };
+        for ((shard, transaction), _) in records {
+            let command = Command::Forget { transactions: vec![transaction] };
             self.shard(shard)?.apply(&command, Durability::Buffered).map_err(apply_error)?;
         }
         Ok(())

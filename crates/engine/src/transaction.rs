@@ -309,11 +309,13 @@ impl Database {
         locked: &mut Locked<'_>,
     ) -> Result<()> {
         let Some(primary) = by_shard.keys().next().copied() else { return Ok(()) };
-        if let Err(error) = self.prewrite(start, primary, by_shard, durability) {
+        // Two transactions may read at one timestamp; their intents and records must not be taken for one another's.
+        let transaction = self.oracle.next()?;
+        if let Err(error) = self.prewrite(transaction, start, primary, by_shard, durability) {
             for (id, mutations) in by_shard {
                 let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
                 // An intent that stays behind is invisible, and the next start rolls it back.
-                let _ = self.shard(*id)?.apply(&Command::Rollback { start, keys }, Durability::Buffered);
+                let _ = self.shard(*id)?.apply(&Command::Rollback { transaction, keys }, Durability::Buffered);
             }
             return Err(error);
         }
@@ -322,7 +324,7 @@ impl Database {
             let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
             let record = *id == primary;
             let durability = if record { durability } else { Durability::Buffered };
-            let command = Command::Commit { start, commit, keys, record };
+            let command = Command::Commit { transaction, commit, keys, record };
             if let Err(error) = self.shard(*id)?.apply(&command, durability) {
                 locked.in_doubt = true;
                 let cause = apply_error(error);
@@ -333,20 +335,21 @@ impl Database {
                 .with_hint("open the database again: the transaction will then be there as a whole or not at all"));
             }
         }
-        self.resolved.lock().push((primary, start));
+        self.resolved.lock().push((primary, transaction));
         Ok(())
     }
 
     /// First phase on all shards at once: each waits for its own disk write.
     fn prewrite(
         &self,
+        transaction: Timestamp,
         start: Timestamp,
         primary: ShardId,
         by_shard: &BTreeMap<ShardId, Vec<Mutation>>,
         durability: Durability,
     ) -> Result<()> {
         let one = |id: &ShardId, mutations: &Vec<Mutation>| -> Result<()> {
-            let command = Command::Prewrite { start, primary, mutations: mutations.clone() };
+            let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
             self.shard(*id)?.apply(&command, durability).map_err(|error| self.explain(error))
         };
         std::thread::scope(|scope| {

@@ -27,13 +27,14 @@ pub enum Command {
     /// Commits a transaction that touches only this shard.
     CommitOnePhase { start: Timestamp, commit: Timestamp, mutations: Vec<Mutation> },
     /// First phase over several shards: durable intents, invisible to readers. `primary` is the shard whose record says
-    /// whether the transaction has committed.
-    Prewrite { start: Timestamp, primary: ShardId, mutations: Vec<Mutation> },
+    /// whether the transaction has committed. `transaction` is a timestamp that no other transaction has; `start` is
+    /// where it reads, which others may share.
+    Prewrite { transaction: Timestamp, start: Timestamp, primary: ShardId, mutations: Vec<Mutation> },
     /// Second phase: the intents of these keys become versions. `record` at the primary: this is the commit point.
     /// Keys whose intent is gone were committed before.
-    Commit { start: Timestamp, commit: Timestamp, keys: Vec<Vec<u8>>, record: bool },
+    Commit { transaction: Timestamp, commit: Timestamp, keys: Vec<Vec<u8>>, record: bool },
     /// The intents of these keys go away.
-    Rollback { start: Timestamp, keys: Vec<Vec<u8>> },
+    Rollback { transaction: Timestamp, keys: Vec<Vec<u8>> },
     /// Every shard has durably done the second phase of these transactions: their records are not needed any more.
     Forget { transactions: Vec<Timestamp> },
     /// Announces sorted files about to be ingested, whose rows all carry `load` as their timestamp and stay hidden

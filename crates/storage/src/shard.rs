@@ -27,7 +27,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intent {
     pub key: Vec<u8>,
-    pub start: Timestamp,
+    /// Which transaction's: no two have the same.
+    pub transaction: Timestamp,
     pub primary: ShardId,
     operation: Operation,
 }
@@ -193,11 +194,13 @@ impl Shard {
             Command::CommitOnePhase { start, commit, mutations } => {
                 self.commit_one_phase(*start, *commit, mutations, durability)
             }
-            Command::Prewrite { start, primary, mutations } => self.prewrite(*start, *primary, mutations, durability),
-            Command::Commit { start, commit, keys, record } => {
-                self.commit_intents(*start, *commit, keys, *record, durability)
+            Command::Prewrite { transaction, start, primary, mutations } => {
+                self.prewrite(*transaction, *start, *primary, mutations, durability)
             }
-            Command::Rollback { start, keys } => self.rollback(*start, keys, durability),
+            Command::Commit { transaction, commit, keys, record } => {
+                self.commit_intents(*transaction, *commit, keys, *record, durability)
+            }
+            Command::Rollback { transaction, keys } => self.rollback(*transaction, keys, durability),
             Command::Forget { transactions } => self.forget(transactions, durability),
             Command::BeginLoad { load, table, counts } => self.begin_load(*load, *table, counts),
             Command::FinishLoad { load } => self.finish_load(*load),
@@ -287,6 +290,7 @@ impl Shard {
 
     fn prewrite(
         &self,
+        transaction: Timestamp,
         start: Timestamp,
         primary: ShardId,
         mutations: &[Mutation],
@@ -298,7 +302,7 @@ impl Shard {
             if newest.is_some_and(|version| Timestamp(version) > start) {
                 return Err(ApplyError::Conflict { key: key.clone() });
             }
-            let mut intent = start.0.to_le_bytes().to_vec();
+            let mut intent = transaction.0.to_le_bytes().to_vec();
             intent.extend_from_slice(&primary.0.to_le_bytes());
             match operation {
                 Operation::Put(row) => {
@@ -314,7 +318,7 @@ impl Shard {
 
     fn commit_intents(
         &self,
-        start: Timestamp,
+        transaction: Timestamp,
         commit: Timestamp,
         keys: &[Vec<u8>],
         record: bool,
@@ -322,26 +326,26 @@ impl Shard {
     ) -> std::result::Result<(), ApplyError> {
         let mut changes = Changes::default();
         for key in keys {
-            let Some(intent) = self.intent(key)?.filter(|intent| intent.start == start) else { continue };
-            self.stage(&mut changes, key, &intent.operation, start, commit)?;
+            let Some(intent) = self.intent(key)?.filter(|intent| intent.transaction == transaction) else { continue };
+            self.stage(&mut changes, key, &intent.operation, transaction, commit)?;
             changes.batch.delete_cf(&self.lock(), key);
             self.activity.write(key);
         }
         if record {
-            changes.batch.put_cf(&self.state(), timestamp_key(RECORD, start), commit.0.to_le_bytes());
+            changes.batch.put_cf(&self.state(), timestamp_key(RECORD, transaction), commit.0.to_le_bytes());
         }
         self.write(changes, commit, durability)
     }
 
     fn rollback(
         &self,
-        start: Timestamp,
+        transaction: Timestamp,
         keys: &[Vec<u8>],
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
         let mut changes = Changes::default();
         for key in keys {
-            if self.intent(key)?.is_some_and(|intent| intent.start == start) {
+            if self.intent(key)?.is_some_and(|intent| intent.transaction == transaction) {
                 changes.batch.delete_cf(&self.lock(), key);
             }
         }
@@ -350,8 +354,8 @@ impl Shard {
 
     fn forget(&self, transactions: &[Timestamp], durability: Durability) -> std::result::Result<(), ApplyError> {
         let mut changes = Changes::default();
-        for start in transactions {
-            changes.batch.delete_cf(&self.state(), timestamp_key(RECORD, *start));
+        for transaction in transactions {
+            changes.batch.delete_cf(&self.state(), timestamp_key(RECORD, *transaction));
         }
         self.write(changes, Timestamp::ZERO, durability)
     }
@@ -463,7 +467,7 @@ impl Shard {
             .collect()
     }
 
-    /// Commit timestamps by start, of transactions whose primary this shard is and whose second phase may be undone on
+    /// Commit timestamps by transaction, of those whose primary this shard is and whose second phase may be undone on
     /// other shards.
     ///
     /// # Errors
@@ -471,8 +475,8 @@ impl Shard {
     pub fn transaction_records(&self) -> Result<BTreeMap<Timestamp, Timestamp>> {
         let mut records = BTreeMap::new();
         self.each_state(RECORD, |rest, value| {
-            let start = Timestamp(u64::from_be_bytes(*rest.first_chunk::<8>()?));
-            records.insert(start, Timestamp(timestamp_of(value)?));
+            let transaction = Timestamp(u64::from_be_bytes(*rest.first_chunk::<8>()?));
+            records.insert(transaction, Timestamp(timestamp_of(value)?));
             Some(())
         })?;
         Ok(records)
@@ -546,15 +550,15 @@ impl Shard {
 
 fn decode_intent(key: &[u8], value: &[u8]) -> Result<Intent> {
     let damaged = || Error::new(SqlState::DataCorrupted, "a transaction's intent is damaged");
-    let (start, rest) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
+    let (transaction, rest) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
     let (primary, rest) = rest.split_first_chunk::<4>().ok_or_else(damaged)?;
     let operation = match rest.split_first() {
         Some((&KIND_PUT, row)) => Operation::Put(row.to_vec()),
         Some((&KIND_DELETE, [])) => Operation::Delete,
         _ => return Err(damaged()),
     };
-    let (start, primary) = (Timestamp(u64::from_le_bytes(*start)), ShardId(u32::from_le_bytes(*primary)));
-    Ok(Intent { key: key.to_vec(), start, primary, operation })
+    let (transaction, primary) = (Timestamp(u64::from_le_bytes(*transaction)), ShardId(u32::from_le_bytes(*primary)));
+    Ok(Intent { key: key.to_vec(), transaction, primary, operation })
 }
 
 fn decode_load(value: &[u8]) -> Option<(TableId, Vec<(Slot, SlotCount)>)> {

@@ -222,7 +222,7 @@ impl World {
     fn two_phase(&mut self, back: u64, writes: &Writes, commit: bool, reopen: bool) {
         let (start, mutations) = (Timestamp(self.start(back)), mutations(writes));
         let keys: Vec<_> = mutations.iter().map(|mutation| mutation.key.clone()).collect();
-        let prewrite = Command::Prewrite { start, primary: PRIMARY, mutations: mutations.clone() };
+        let prewrite = Command::Prewrite { transaction: start, start, primary: PRIMARY, mutations: mutations.clone() };
         let outcome = self.shard().apply(&prewrite, Durability::Buffered);
         let accepted = self.judge(&mutations, start.0, outcome);
         self.check(self.now, &[]);
@@ -233,7 +233,8 @@ impl World {
         assert_eq!(intents.len(), if accepted { keys.len() } else { 0 });
         let at = self.next();
         if accepted && commit {
-            let command = Command::Commit { start, commit: Timestamp(at), keys: keys.clone(), record: true };
+            let command =
+                Command::Commit { transaction: start, commit: Timestamp(at), keys: keys.clone(), record: true };
             self.apply(&command);
             self.note(&mutations, at);
             let records = self.shard().transaction_records().expect("records");
@@ -241,7 +242,7 @@ impl World {
             self.apply(&command);
             self.apply(&Command::Forget { transactions: vec![start] });
         }
-        self.apply(&Command::Rollback { start, keys });
+        self.apply(&Command::Rollback { transaction: start, keys });
         assert_eq!(self.shard().intents().expect("intents"), []);
         assert!(self.shard().transaction_records().expect("records").is_empty());
     }

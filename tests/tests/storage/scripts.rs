@@ -172,7 +172,7 @@ impl Story {
             format!(
                 "intent on {} by the transaction from {}, primary shard {}",
                 name(&intent.key),
-                intent.start.0,
+                intent.transaction.0,
                 intent.primary
             )
         });
@@ -192,14 +192,14 @@ impl Story {
             "prewrite" => {
                 let start = take(&mut args, "start")?;
                 let primary = ShardId(args.take_key("primary").unwrap_or("1").parse()?);
-                Command::Prewrite { start, primary, mutations: mutations(args)? }
+                Command::Prewrite { transaction: start, start, primary, mutations: mutations(args)? }
             }
             "commit-intents" => {
                 let (start, commit) = (take(&mut args, "start")?, take(&mut args, "at")?);
                 let record = args.take_key("record") == Some("yes");
-                Command::Commit { start, commit, keys: keys(args)?, record }
+                Command::Commit { transaction: start, commit, keys: keys(args)?, record }
             }
-            "rollback" => Command::Rollback { start: take(&mut args, "start")?, keys: keys(args)? },
+            "rollback" => Command::Rollback { transaction: take(&mut args, "start")?, keys: keys(args)? },
             "forget" => Command::Forget { transactions: vec![take(&mut args, "start")?] },
             "finish-load" => Command::FinishLoad { load: take(&mut args, "at")? },
             "abort-load" => Command::AbortLoad { load: take(&mut args, "at")? },
