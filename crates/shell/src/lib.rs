@@ -8,7 +8,7 @@
 //!
 //! The shell knows a database only as a [`connection::Connection`], and the language only through [`evenkeel_pql`]. It
 //! takes a script apart into statements and backslash commands ([`backslash`]), runs them one by one, and writes what
-//! comes back in one of the formats of [`format`]. Prompt and scripts are the same [`Shell`]; they differ in where text
+//! comes back in one of the formats of [`mod@format`]. Prompt and scripts are the same [`Shell`]; they differ in where text
 //! comes from and in what happens after an error.
 
 pub mod backslash;

@@ -15,7 +15,7 @@ pub enum Value<'a> {
     Wide(i128),
     /// INTERVAL.
     Interval { months: i32, days: i32, nanoseconds: i64 },
-    /// TEXT, BYTEA, JSON, JSONB; an array in the encoding of [`super::cells::encode_list`].
+    /// TEXT, BYTEA, JSON, JSONB; an array as [`super::cells`] encodes it.
     Bytes(Cow<'a, [u8]>),
 }
 
