@@ -37,7 +37,8 @@ pub(crate) fn compile(
             .build();
         let simplifier = ExprSimplifier::new(context);
         // now() and its like are values only after this.
-        let logical = simplifier.simplify(simplifier.coerce(logical, schema)?)?;
+        let logical = crate::arithmetic::checked(simplifier.coerce(logical, schema)?, schema)?.data;
+        let logical = simplifier.simplify(logical)?;
         state.create_physical_expr(logical, schema)
     };
     simplify().map_err(|error| query_error(error, text))

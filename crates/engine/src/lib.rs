@@ -5,6 +5,7 @@
 //! (names, DataFusion) → `scan` over shards for what is read, `dml` → `transaction` or `load` for what is written.
 
 mod administration;
+mod arithmetic;
 mod background;
 mod copy;
 mod database;

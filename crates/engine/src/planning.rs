@@ -1,6 +1,7 @@
 //! From a statement's tree to a DataFusion plan: names are looked up in one view of the database, and everything that is
 //! wrong is said with its place.
 
+use crate::arithmetic::CheckedArithmetic;
 use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
 use crate::scan::TableScan;
@@ -127,6 +128,7 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
         .with_runtime_env(runtime)
         .with_default_features()
         .with_type_planner(Arc::new(PqlTypes))
+        .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .build();
     let uuid = datafusion::functions::string::uuid();
     state.register_udf(Arc::new(uuid.as_ref().clone().with_aliases(["gen_random_uuid"])))?;
@@ -440,11 +442,25 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
 /// The table functions that a statement calls: `generate_series(…)` is no table's name.
 ///
 /// # Errors
-/// 0A000 for TABLESAMPLE, which would be passed over in silence.
+/// 0A000 for TABLESAMPLE, INTERSECT ALL and EXCEPT ALL, which would give wrong answers in silence.
 fn functions(statement: &ast::Statement) -> Result<BTreeSet<String>> {
     struct Functions(BTreeSet<String>);
     impl Visitor for Functions {
         type Break = Error;
+        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Error> {
+            let mut bodies = vec![query.body.as_ref()];
+            while let Some(body) = bodies.pop() {
+                let ast::SetExpr::SetOperation { op, set_quantifier, left, right } = body else { continue };
+                if *set_quantifier == ast::SetQuantifier::All && *op != ast::SetOperator::Union {
+                    return ControlFlow::Break(
+                        Error::unsupported(format!("{op} ALL is not supported"))
+                            .with_hint(format!("{op} compares without regard to how often a row is there")),
+                    );
+                }
+                bodies.extend([left.as_ref(), right.as_ref()]);
+            }
+            ControlFlow::Continue(())
+        }
         fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
             match factor {
                 ast::TableFactor::Table { sample: Some(_), .. } => {
