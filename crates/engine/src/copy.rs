@@ -4,7 +4,7 @@
 //! Inside one they are part of the transaction, in its buffer. A file is read and parsed on a thread of its own, so that
 //! parsing and encoding overlap.
 
-use crate::dml::{Changes, Conflict, Defaults};
+use crate::changes::{Changes, Conflict, Defaults};
 use crate::error::query_error;
 use crate::evaluate::Checks;
 use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, Target};

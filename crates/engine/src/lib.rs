@@ -7,9 +7,11 @@
 mod administration;
 mod arithmetic;
 mod background;
+mod changes;
 mod copy;
 mod database;
 mod ddl;
+mod definition;
 mod dml;
 mod error;
 mod evaluate;

@@ -404,15 +404,15 @@ impl PointUpdate {
             return Ok(None);
         }
         let mut arrays: Vec<_> = builders.iter_mut().map(ColumnBuilder::finish).collect();
-        let old = crate::dml::with_columns(table, arrays.clone())?;
+        let old = crate::changes::with_columns(table, arrays.clone())?;
         for (position, value) in &self.assignments {
             let value = value
                 .evaluate(&old)
                 .and_then(|value| value.into_array(1))
                 .map_err(|error| crate::error::query_error(error, ""))?;
-            arrays[*position] = crate::dml::column_value(table, *position, &value)?;
+            arrays[*position] = crate::changes::column_value(table, *position, &value)?;
         }
-        let new = crate::dml::with_columns(table, arrays)?;
+        let new = crate::changes::with_columns(table, arrays)?;
         self.checks.check(table, &new, &|_| None)?;
         let mut row = Vec::new();
         table.encoder(&new)?.row(0, &mut row)?;
