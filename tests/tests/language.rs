@@ -6,6 +6,7 @@
 //! conflicts    sessions that get in each other's way, and what makes a statement stop
 //! activity     what the SYSTEM tables say of sessions, statements and transactions
 //! copying      files in and out
+//! large        more than fits the memory given
 //! past         tables as they were
 //! ```
 //!
@@ -19,6 +20,8 @@ mod conflicts;
 mod copying;
 #[path = "language/flights.rs"]
 mod flights;
+#[path = "language/large.rs"]
+mod large;
 #[path = "language/past.rs"]
 mod past;
 #[path = "language/scripts.rs"]

@@ -58,7 +58,7 @@ pub(crate) fn query_error(error: DataFusionError, text: &str) -> Error {
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
         DataFusionError::ResourcesExhausted(message) => {
             Error::new(SqlState::OutOfMemory, "the query needs more memory than memory_limit allows")
-                .with_detail(first_line(&message))
+                .with_detail(message.replace("\n", " "))
                 .with_hint("raise memory_limit, or read less at once")
         }
         DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {

@@ -29,6 +29,9 @@ use std::sync::Arc;
 /// The buckets of a shard's buffer are told by this many bits of the token.
 const BUCKET_BITS: u32 = 8;
 
+/// What is read ahead of each sorted run.
+const RUN_BUFFER_BYTES: usize = 256 << 10;
+
 /// Says where the row of an ordinal came from, for errors.
 pub(crate) type Origin<'a> = dyn Fn(u64) -> Option<String> + Sync + 'a;
 
@@ -262,25 +265,15 @@ impl BulkLoad {
     fn merge(&self, buffer: &mut Buffer, files: &mut SortedRows<'_>, origin: &Origin<'_>) -> Result<()> {
         let mut merged = Merge::new(buffer)?;
         let mut last: Option<(Vec<u8>, u64)> = None;
-        // Rows are handed on in groups, because a run's reader reuses its buffers.
-        let mut group: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        loop {
-            group.clear();
-            let mut bytes = 0;
-            while bytes < 64 << 20 {
-                let Some(row) = merged.next()? else { break };
-                let duplicate = last.as_ref().filter(|(key, _)| *key == row.key).map(|(_, ordinal)| *ordinal);
-                self.check_key(&row.key, row.ordinal, duplicate, origin)?;
-                last = Some((row.key.clone(), row.ordinal));
-                bytes += row.key.len() + row.row.len();
-                group.push((row.key, row.row));
-            }
-            if group.is_empty() {
-                return Ok(());
-            }
+        let mut next = || -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+            let Some(row) = merged.next()? else { return Ok(None) };
+            let duplicate = last.as_ref().filter(|(key, _)| *key == row.key).map(|(_, ordinal)| *ordinal);
+            self.check_key(&row.key, row.ordinal, duplicate, origin)?;
             self.cancel.check()?;
-            files.write(group.iter().map(|(key, row)| Ok((key.as_slice(), row.as_slice()))))?;
-        }
+            last = Some((row.key.clone(), row.ordinal));
+            Ok(Some((row.key, row.row)))
+        };
+        files.write(std::iter::from_fn(|| next().transpose()))
     }
 
     fn check_key(&self, key: &[u8], ordinal: u64, duplicate: Option<u64>, origin: &Origin<'_>) -> Result<()> {
@@ -390,7 +383,7 @@ impl<'b> Merge<'b> {
     fn new(buffer: &'b mut Buffer) -> Result<Self> {
         let open = |path: &PathBuf| {
             let file = File::open(path).map_err(|error| io_error("cannot read", path, &error))?;
-            Ok(BufReader::with_capacity(1 << 20, file))
+            Ok(BufReader::with_capacity(RUN_BUFFER_BYTES, file))
         };
         let runs = buffer.runs.iter().map(open).collect::<Result<Vec<_>>>()?;
         let mut merge = Self { runs, memory: Box::new(buffer.sorted()), heap: BinaryHeap::new() };

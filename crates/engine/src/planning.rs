@@ -40,8 +40,14 @@ use tokio::task::AbortHandle;
 
 /// The one catalog there is.
 const CATALOG: &str = "evenkeel";
-/// Rows of a batch.
-pub(crate) const BATCH_ROWS: usize = 8192;
+/// Rows of a batch, where there is memory for it.
+const BATCH_ROWS: usize = 8192;
+/// Rows of a batch at the least.
+const BATCH_ROWS_MIN: usize = 256;
+/// A row more in a batch for this much memory: a sort that spills holds some dozens of batches at once.
+const BATCH_MEMORY_SHARE: usize = 64 << 10;
+/// Spilled runs that are merged at once; more are merged in rounds.
+const MERGED_RUNS_MAX: usize = 8;
 /// Batches that a plan may be ahead of whoever takes them.
 const BATCHES_AHEAD: usize = 2;
 /// Views within views.
@@ -110,7 +116,7 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
         .with_default_catalog_and_schema(CATALOG, PUBLIC)
         .with_create_default_catalog_and_schema(false)
         .with_target_partitions(cores)
-        .with_batch_size(BATCH_ROWS);
+        .with_batch_size((memory_limit / BATCH_MEMORY_SHARE).clamp(BATCH_ROWS_MIN, BATCH_ROWS));
     let options = config.options_mut();
     options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
@@ -119,6 +125,7 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
     let tops = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_limit), tops)))
+        .with_max_spill_merge_fan_in(MERGED_RUNS_MAX)
         .with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_path_buf()])),
         )

@@ -54,7 +54,11 @@ impl<'s> SortedRows<'s> {
     ///
     /// # Errors
     /// When the disk fails or is full, or the rows are out of order.
-    pub fn write<'r>(&mut self, rows: impl Iterator<Item = Result<(&'r [u8], &'r [u8])>>) -> Result<()> {
+    pub fn write<K, R>(&mut self, rows: impl Iterator<Item = Result<(K, R)>>) -> Result<()>
+    where
+        K: AsRef<[u8]>,
+        R: AsRef<[u8]>,
+    {
         let mut rows = rows.peekable();
         while rows.peek().is_some() {
             let path = self.directory.join(format!("{}-{}.sst", self.shard.id(), self.files.len()));
@@ -64,6 +68,7 @@ impl<'s> SortedRows<'s> {
             while writer.file_size() < FILE_BYTES_MAX {
                 let Some(row) = rows.next() else { break };
                 let (key, row) = row?;
+                let (key, row) = (key.as_ref(), row.as_ref());
                 self.value.clear();
                 self.value.extend_from_slice(&self.load.0.to_le_bytes());
                 self.value.push(KIND_PUT);
