@@ -56,16 +56,18 @@ pub(crate) fn query_error(error: DataFusionError, text: &str) -> Error {
         },
         DataFusionError::ArrowError(inner, _) => arrow_error(*inner),
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
-        DataFusionError::ResourcesExhausted(message) => {
-            Error::new(SqlState::OutOfMemory, "the query needs more memory than memory_limit allows")
-                .with_detail(message.replace("\n", " "))
-                .with_hint("raise memory_limit, or read less at once")
-        }
+        DataFusionError::ResourcesExhausted(message) => out_of_memory(&message),
         DataFusionError::IoError(inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
             Error::new(SqlState::DiskFull, "no space left on the disk for the query's intermediate results")
         }
         other => by_message(&other.strip_backtrace(), classify(&other)),
     }
+}
+
+fn out_of_memory(message: &str) -> Error {
+    Error::new(SqlState::OutOfMemory, "the query needs more memory than memory_limit allows")
+        .with_detail(message.replace('\n', " "))
+        .with_hint("raise memory_limit, or read less at once")
 }
 
 /// An error of ours that a shared error carries.
@@ -107,6 +109,9 @@ fn by_message(message: &str, state: SqlState) -> Error {
     let lower = text.to_lowercase();
     if let Some(known) = rephrased(text) {
         return known;
+    }
+    if lower.starts_with("resources exhausted") {
+        return out_of_memory(text);
     }
     let state = if lower.starts_with("invalid function") || lower.contains("failed to coerce arguments") {
         SqlState::UndefinedFunction
