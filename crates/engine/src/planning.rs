@@ -47,7 +47,7 @@ const BATCH_ROWS_MIN: usize = 256;
 /// A row more in a batch for this much memory: a sort that spills holds some dozens of batches at once.
 const BATCH_MEMORY_SHARE: usize = 64 << 10;
 /// Spilled runs that are merged at once; more are merged in rounds.
-const MERGED_RUNS_MAX: usize = 8;
+const MERGED_RUNS_MAX: usize = 4;
 /// Batches that a plan may be ahead of whoever takes them.
 const BATCHES_AHEAD: usize = 2;
 /// Views within views.
