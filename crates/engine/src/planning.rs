@@ -50,6 +50,8 @@ const BATCH_MEMORY_SHARE: usize = 64 << 10;
 const MERGED_RUNS_MAX: usize = 4;
 /// Batches that a plan may be ahead of whoever takes them.
 const BATCHES_AHEAD: usize = 2;
+/// With less memory than this, rows of all shards are sorted in one place.
+const PARALLEL_SORTS_MEMORY: usize = 1 << 30;
 /// Views within views.
 const VIEW_DEPTH_MAX: usize = 32;
 
@@ -120,6 +122,8 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
     let options = config.options_mut();
     options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
+    // Sorting each shard by itself is quicker, and takes memory for each.
+    options.optimizer.repartition_sorts = memory_limit >= PARALLEL_SORTS_MEMORY;
     // A sort may spill, but must keep enough to merge with.
     options.execution.sort_spill_reservation_bytes = (memory_limit / 16).min(10 << 20);
     let tops = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
