@@ -5,6 +5,7 @@
 //! DIR/LOCK        held by the one process that has the directory open
 //! DIR/meta/       schemas, settings, slot map, marks (a small RocksDB)
 //! DIR/shards/N/   shard N (a RocksDB)
+//! DIR/log/        the commit log of all shards
 //! DIR/tmp/        sorted runs and spilled queries; emptied at every start
 //! ```
 //!
@@ -19,16 +20,21 @@ use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
 use evenkeel_catalog as catalog;
 use evenkeel_model::{Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp};
+use evenkeel_storage::codec::key::table_of;
+use evenkeel_storage::commit_log::{self, CommitLog, LoggedCommit, RecordNumber};
 use evenkeel_storage::{ApplyError, Command, Durability, Shard, Store};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The version of the directory's format. A directory of another version is refused.
-const FORMAT: &str = "evenkeel 1";
+const FORMAT: &str = "evenkeel 2";
+
+/// Up to where the commit log is in the shards.
+const MARK: &str = "log_mark";
 
 /// How a database is opened.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +74,13 @@ pub(crate) struct StoredLoad {
     pub(crate) commit: Timestamp,
 }
 
+/// Everything up to a record of the commit log is in the shards' own files, whose sequence numbers were these.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+struct LogMark {
+    record: RecordNumber,
+    sequences: BTreeMap<ShardId, u64>,
+}
+
 /// An open database.
 pub struct Database {
     pub(crate) directory: PathBuf,
@@ -93,6 +106,7 @@ pub struct Database {
     pub(crate) registry: Registry,
     pub(crate) planner: Planner,
     background: Mutex<Option<Background>>,
+    log: OnceLock<CommitLog>,
     _lock: File,
 }
 
@@ -157,6 +171,7 @@ impl Database {
             registry: Registry::open(Arc::clone(&meta))?,
             planner,
             background: Mutex::default(),
+            log: OnceLock::new(),
             meta,
             _lock: lock,
         });
@@ -165,7 +180,8 @@ impl Database {
             let slots = database.slots.bits().slots();
             database.event("database", "created", &format!("{shards} shards, {slots} slots"));
         }
-        database.recover()?;
+        let last = database.recover()?;
+        database.start_log(last)?;
         *database.background.lock() = Some(Background::start(Arc::downgrade(&database)));
         Ok(database)
     }
@@ -180,14 +196,84 @@ impl Database {
         self.shards.len()
     }
 
-    /// Finishes or takes back what the last process left half done.
-    fn recover(&self) -> Result<()> {
+    /// Finishes or takes back what the last process left half done; returns the last record of its commit log.
+    fn recover(&self) -> Result<RecordNumber> {
         self.recover_loads()?;
         self.recover_transactions()?;
+        let last = self.replay_log()?;
         let dropped = self.meta.list::<Timestamp>("dropped/")?;
         let parse = |(id, at): (String, Timestamp)| id.parse().ok().map(|id| (TableId(id), at));
         *self.dropped.lock() = dropped.into_iter().filter_map(parse).collect();
-        self.purge_dropped()
+        self.purge_dropped()?;
+        Ok(last)
+    }
+
+    /// Applies the commits that were durable in the commit log alone.
+    fn replay_log(&self) -> Result<RecordNumber> {
+        let mark = self.meta.get::<LogMark>(MARK)?.unwrap_or_default();
+        for (id, sequence) in &mark.sequences {
+            let found = self.shard(*id)?.sequence();
+            if found < *sequence {
+                return Err(Error::new(
+                    SqlState::DataCorrupted,
+                    format!("shard {id} has lost changes that were on disk"),
+                )
+                .with_detail(format!("its files end at change {found} of {sequence}"))
+                .with_hint("restore the directory from a backup; nothing was changed"));
+            }
+        }
+        let (commits, last) = commit_log::read(&self.log_directory(), mark.record)?;
+        let schemas = self.schemas();
+        let tables: HashSet<_> = schemas.tables.values().map(|table| table.schema.id).collect();
+        let mut replayed = 0;
+        for LoggedCommit { shard, commit, mutations } in commits {
+            // A table that was dropped meanwhile has no rows any more.
+            let kept: Vec<_> =
+                mutations.into_iter().filter(|m| table_of(&m.key).is_some_and(|t| tables.contains(&t))).collect();
+            replayed += u64::from(self.shard(shard)?.replay(commit, &kept)?);
+        }
+        if replayed > 0 {
+            self.event("recovery", "commit log", &format!("applied {replayed} commits that shards had not kept"));
+        }
+        if last > mark.record {
+            self.mark_log(last)?;
+        }
+        Ok(last)
+    }
+
+    fn log_directory(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    fn start_log(self: &Arc<Self>, last: RecordNumber) -> Result<()> {
+        let database = Arc::downgrade(self);
+        let mark = move |last| {
+            let Some(database) = database.upgrade() else { return Ok(()) };
+            let outcome = database.mark_log(last);
+            if let Err(error) = &outcome {
+                database.registry.report_background(error);
+            }
+            outcome
+        };
+        let directory = self.log_directory();
+        let log =
+            CommitLog::start(&directory, last, mark).map_err(|error| io_error("cannot start", &directory, &error))?;
+        self.log.set(log).map_err(|_| Error::internal("the commit log was started twice"))
+    }
+
+    /// Puts everything that was applied on disk, and notes that the commit log is not needed up to `last`.
+    fn mark_log(&self, last: RecordNumber) -> Result<()> {
+        let mut sequences = BTreeMap::new();
+        for (id, shard) in &self.shards {
+            let sequence = shard.sequence();
+            shard.sync()?;
+            sequences.insert(*id, sequence);
+        }
+        self.meta.put(MARK, &LogMark { record: last, sequences })
+    }
+
+    pub(crate) fn log(&self) -> &CommitLog {
+        self.log.get().expect("the commit log starts when the database has recovered")
     }
 
     fn recover_loads(&self) -> Result<()> {
@@ -290,6 +376,9 @@ impl Database {
         if let Some(oldest) = self.snapshots.oldest() {
             safe = safe.min(oldest);
         }
+        // A commit that a restart may apply again must find what it replaced or what deleted its row.
+        let unmarked = self.log.get().map_or(Timestamp::MAX, CommitLog::oldest_unmarked);
+        safe = safe.min(Timestamp(unmarked.0 - 1));
         // Later readers start at or above the safe point, also in a database that was idle for long.
         self.oracle.observe(safe)?;
         self.store.raise_safe_point(safe);
@@ -376,6 +465,13 @@ impl Drop for Database {
     fn drop(&mut self) {
         self.background.lock().take();
         // Nothing acknowledged depends on this: it only shortens the next start.
+        if let Some(log) = self.log.take() {
+            let last = log.last();
+            drop(log);
+            if let Err(error) = self.mark_log(last) {
+                self.registry.report_background(&error);
+            }
+        }
         if self.sync().is_ok() {
             let _ = fs::remove_dir_all(self.directory.join("tmp"));
         }

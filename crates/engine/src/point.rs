@@ -316,11 +316,18 @@ impl SessionInner {
         output.cancel.shield();
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
-        blocking(move || {
+        let commit = move |mutation: Mutation, timeout| {
             let shard = crate::table::shard_of(&mutation.key, &database.slots);
             database.commit_mutations(view.read, BTreeMap::from([(shard, vec![mutation])]), durability, timeout)
-        })
-        .await?;
+        };
+        // Only a row that somebody else is committing right now is worth a thread that can wait.
+        let committing = match commit(mutation.clone(), std::time::Duration::ZERO) {
+            Err(error) if error.state == SqlState::LockNotAvailable => {
+                blocking(move || commit(mutation, timeout)).await
+            }
+            outcome => outcome,
+        };
+        committing?.done().await?;
         Ok(1)
     }
 }

@@ -15,8 +15,9 @@ use crate::view::ReadView;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, Settings, SqlState};
 use evenkeel_storage::Durability;
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use parking_lot::Mutex;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -194,8 +195,9 @@ impl Session {
         let (statement, variables) = (statement.to_string(), variables.to_vec());
         tokio::spawn(async move {
             let told = output.clone();
-            let work = tokio::spawn(async move { inner.answer(&statement, &variables, output).await });
-            if work.await.is_err_and(|error| error.is_panic()) {
+            // A session whose statement panicked keeps its settings and transaction, which only whole statements change.
+            let work = AssertUnwindSafe(inner.answer(&statement, &variables, output)).catch_unwind();
+            if work.await.is_err() {
                 told.fail(Error::internal("the statement failed by a defect of the database")).await;
             }
         });

@@ -4,7 +4,7 @@
 //! (`snapshot-isolation`); an acknowledged write is missing after a crash (`acked-is-durable`).
 //!
 //! ```text
-//! one shard:       lock keys ─▶ timestamp ─▶ CommitOnePhase (synced) ─▶ acknowledged
+//! one shard:       lock keys ─▶ timestamp ─▶ CommitOnePhase ─▶ commit log, one sync for many sessions ─▶ acknowledged
 //!
 //! several shards:  lock keys ─▶ Prewrite on every shard (synced) ─▶ timestamp ─▶ Commit at the primary (synced)
 //!                               │ any failure: Rollback                              │ the commit point
@@ -20,12 +20,13 @@ use crate::snapshots::Pin;
 use crate::table::shard_of;
 use evenkeel_model::{Error, Result, ShardId, SqlState, TableId, Timestamp};
 use evenkeel_storage::codec::key::table_of;
+use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX};
 use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Operation, Shard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedRwLockReadGuard;
+use tokio::sync::{OwnedRwLockReadGuard, oneshot};
 
 /// Writes that are not committed, by row key.
 #[derive(Clone, Debug, Default)]
@@ -200,23 +201,62 @@ pub(crate) fn too_large(limit: u64) -> Error {
 }
 
 /// Keys registered in the shards of a commit; released however it ends.
-struct Locked<'a> {
+struct Locked {
     commit: Arc<InFlight>,
-    held: Vec<(&'a Shard, Vec<&'a [u8]>)>,
+    held: Vec<(Arc<Shard>, Vec<Mutation>)>,
     /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
     in_doubt: bool,
 }
 
-impl Drop for Locked<'_> {
+fn keys(mutations: &[Mutation]) -> Vec<&[u8]> {
+    mutations.iter().map(|mutation| mutation.key.as_slice()).collect()
+}
+
+impl Drop for Locked {
     fn drop(&mut self) {
         if self.in_doubt {
             return;
         }
         self.commit.finish();
-        for (shard, keys) in &self.held {
-            shard.locks().release(keys, &self.commit);
+        for (shard, mutations) in &self.held {
+            shard.locks().release(&keys(mutations), &self.commit);
         }
     }
+}
+
+/// A commit that is applied and becomes durable with its group.
+#[must_use]
+pub(crate) enum Committing {
+    Done,
+    Logged(oneshot::Receiver<Result<()>>),
+}
+
+impl Committing {
+    /// # Errors
+    /// When neither the commit log nor the shard's own could be written: the outcome is unknown.
+    pub(crate) async fn done(self) -> Result<()> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Logged(receiver) => receiver.await.unwrap_or_else(|_| Err(log_stopped())),
+        }
+    }
+
+    /// As [`Self::done`], for threads that may block.
+    pub(crate) fn wait(self) -> Result<()> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Logged(receiver) => receiver.blocking_recv().unwrap_or_else(|_| Err(log_stopped())),
+        }
+    }
+}
+
+fn log_stopped() -> Error {
+    Error::internal("the commit log has stopped")
+}
+
+fn in_doubt(cause: Error) -> Error {
+    Error { message: format!("it is not known whether the transaction has committed: {}", cause.message), ..cause }
+        .with_hint("open the database again: the transaction will then be there as a whole or not at all")
 }
 
 impl Database {
@@ -237,47 +277,42 @@ impl Database {
             let mutation = Mutation { key: key.clone(), operation: operation.clone() };
             by_shard.entry(shard_of(key, &self.slots)).or_default().push(mutation);
         }
-        self.commit_mutations(start, by_shard, durability, lock_timeout)
+        self.commit_mutations(start, by_shard, durability, lock_timeout)?.wait()
     }
 
-    /// As [`Self::commit`], of mutations sorted by key within their shard.
+    /// As [`Self::commit`], of mutations sorted by key within their shard; the wait for the disk is the caller's.
     pub(crate) fn commit_mutations(
         &self,
         start: Timestamp,
         by_shard: BTreeMap<ShardId, Vec<Mutation>>,
         durability: Durability,
         lock_timeout: Duration,
-    ) -> Result<()> {
-        let by_shard = &by_shard;
+    ) -> Result<Committing> {
         let deadline = Instant::now() + lock_timeout;
         let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false };
         for (id, mutations) in by_shard {
-            let shard = self.shard(*id)?;
-            let keys: Vec<&[u8]> = mutations.iter().map(|mutation| mutation.key.as_slice()).collect();
-            shard.locks().acquire(&keys, &locked.commit, deadline)?;
-            locked.held.push((shard, keys));
+            let shard = self.shard(id)?;
+            shard.locks().acquire(&keys(&mutations), &locked.commit, deadline)?;
+            locked.held.push((Arc::clone(shard), mutations));
         }
-        self.check_loads(start, by_shard)?;
-        let mut shards = by_shard.iter();
-        match (shards.next(), shards.next()) {
-            (None, _) => Ok(()),
-            (Some((id, mutations)), None) => self.commit_one_phase(start, *id, mutations, durability, &mut locked),
-            _ => self.commit_two_phase(start, by_shard, durability, &mut locked),
-        }?;
+        self.check_loads(start, &locked.held)?;
         if durability == Durability::Buffered {
             self.unsynced.store(true, Ordering::SeqCst);
         }
-        Ok(())
+        match locked.held.len() {
+            0 => Ok(Committing::Done),
+            1 => self.commit_one_phase(start, durability, locked),
+            _ => self.commit_two_phase(start, durability, &mut locked).map(|()| Committing::Done),
+        }
     }
 
     /// Refuses to write over rows of a bulk load that committed after `start`: they carry the load's timestamp, which
     /// may be below it.
-    fn check_loads(&self, start: Timestamp, by_shard: &BTreeMap<ShardId, Vec<Mutation>>) -> Result<()> {
+    fn check_loads(&self, start: Timestamp, held: &[(Arc<Shard>, Vec<Mutation>)]) -> Result<()> {
         if self.loads.read().is_empty() {
             return Ok(());
         }
-        for (id, mutations) in by_shard {
-            let shard = self.shard(*id)?;
+        for (shard, mutations) in held {
             for Mutation { key, .. } in mutations {
                 let hidden = table_of(key).map_or_else(Vec::new, |table| self.hidden_loads(table, start));
                 if !hidden.is_empty() && shard.version(key)?.is_some_and(|version| hidden.contains(&version)) {
@@ -288,51 +323,74 @@ impl Database {
         Ok(())
     }
 
-    fn commit_one_phase(
-        &self,
-        start: Timestamp,
-        id: ShardId,
-        mutations: &[Mutation],
-        durability: Durability,
-        locked: &mut Locked<'_>,
-    ) -> Result<()> {
+    /// Applies the commit to its shard and hands it to the commit log, whose thread lets go of the keys: nobody sees the
+    /// rows before they are durable, and no thread waits for the disk.
+    fn commit_one_phase(&self, start: Timestamp, durability: Durability, mut locked: Locked) -> Result<Committing> {
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
-        let command = Command::CommitOnePhase { start, commit, mutations: mutations.to_vec() };
-        self.shard(id)?.apply(&command, durability).map_err(|error| self.explain(error))
+        let (shard, mutations) = &mut locked.held[0];
+        let shard = Arc::clone(shard);
+        let record = LoggedCommit::encode(shard.id(), commit, mutations);
+        let direct = durability == Durability::Synced && record.len() > RECORD_BYTES_MAX;
+        if direct {
+            self.sync_log()?;
+        }
+        let command = Command::CommitOnePhase { start, commit, mutations: std::mem::take(mutations) };
+        let applied = shard.apply(&command, if direct { Durability::Synced } else { Durability::Buffered });
+        if let Command::CommitOnePhase { mutations: back, .. } = command {
+            *mutations = back;
+        }
+        applied.map_err(|error| self.explain(error))?;
+        if direct {
+            return Ok(Committing::Done);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let done = move |logged: Result<()>| {
+            // A log that can't be written leaves it to the shard's own.
+            let outcome = logged.or_else(|_| shard.sync()).map_err(in_doubt);
+            locked.in_doubt = outcome.is_err();
+            drop(locked);
+            // The session may be gone.
+            let _ = sender.send(outcome);
+        };
+        self.log().submit(commit, record, durability, Box::new(done));
+        Ok(Committing::Logged(receiver))
     }
 
-    fn commit_two_phase(
-        &self,
-        start: Timestamp,
-        by_shard: &BTreeMap<ShardId, Vec<Mutation>>,
-        durability: Durability,
-        locked: &mut Locked<'_>,
-    ) -> Result<()> {
-        let Some(primary) = by_shard.keys().next().copied() else { return Ok(()) };
+    /// Commits that were acknowledged before they were on disk go first: nothing durable is built on what may be lost.
+    fn sync_log(&self) -> Result<()> {
+        if self.unsynced.load(Ordering::SeqCst) {
+            // A log that can't be written has left its commits to the shards' own, which are synced in turn.
+            let _ = self.log().sync();
+        }
+        Ok(())
+    }
+
+    fn commit_two_phase(&self, start: Timestamp, durability: Durability, locked: &mut Locked) -> Result<()> {
+        let Some((primary, _)) = locked.held.first() else { return Ok(()) };
+        let primary = primary.id();
+        if durability == Durability::Synced {
+            self.sync_log()?;
+        }
         // Two transactions may read at one timestamp; their intents and records must not be taken for one another's.
         let transaction = self.oracle.next()?;
-        if let Err(error) = self.prewrite(transaction, start, primary, by_shard, durability) {
-            for (id, mutations) in by_shard {
-                let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
+        let cloned = |mutations: &[Mutation]| mutations.iter().map(|mutation| mutation.key.clone()).collect::<Vec<_>>();
+        if let Err(error) = self.prewrite(transaction, start, primary, &locked.held, durability) {
+            for (shard, mutations) in &locked.held {
                 // An intent that stays behind is invisible, and the next start rolls it back.
-                let _ = self.shard(*id)?.apply(&Command::Rollback { transaction, keys }, Durability::Buffered);
+                let keys = cloned(mutations);
+                let _ = shard.apply(&Command::Rollback { transaction, keys }, Durability::Buffered);
             }
             return Err(error);
         }
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
-        for (id, mutations) in by_shard {
-            let keys = mutations.iter().map(|mutation| mutation.key.clone()).collect();
-            let record = *id == primary;
+        for (shard, mutations) in &locked.held {
+            let record = shard.id() == primary;
             let durability = if record { durability } else { Durability::Buffered };
-            let command = Command::Commit { transaction, commit, keys, record };
-            if let Err(error) = self.shard(*id)?.apply(&command, durability) {
+            let command = Command::Commit { transaction, commit, keys: cloned(mutations), record };
+            let done = shard.apply(&command, durability).map_err(apply_error);
+            if let Err(cause) = done.and_then(|()| if record { shard.flush_log() } else { Ok(()) }) {
                 locked.in_doubt = true;
-                let cause = apply_error(error);
-                return Err(Error {
-                    message: format!("it is not known whether the transaction has committed: {}", cause.message),
-                    ..cause
-                }
-                .with_hint("open the database again: the transaction will then be there as a whole or not at all"));
+                return Err(in_doubt(cause));
             }
         }
         self.resolved.lock().push((primary, transaction));
@@ -345,18 +403,20 @@ impl Database {
         transaction: Timestamp,
         start: Timestamp,
         primary: ShardId,
-        by_shard: &BTreeMap<ShardId, Vec<Mutation>>,
+        held: &[(Arc<Shard>, Vec<Mutation>)],
         durability: Durability,
     ) -> Result<()> {
-        let one = |id: &ShardId, mutations: &Vec<Mutation>| -> Result<()> {
+        let one = |(shard, mutations): &(Arc<Shard>, Vec<Mutation>)| -> Result<()> {
             let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
-            self.shard(*id)?.apply(&command, durability).map_err(|error| self.explain(error))
+            shard.apply(&command, durability).map_err(|error| self.explain(error))?;
+            // The intents must be there when the primary's record says that they are committed.
+            if durability == Durability::Buffered { shard.flush_log() } else { Ok(()) }
         };
         std::thread::scope(|scope| {
-            let mut shards = by_shard.iter();
+            let mut shards = held.iter();
             let first = shards.next();
-            let others: Vec<_> = shards.map(|(id, mutations)| scope.spawn(move || one(id, mutations))).collect();
-            let mut outcome = first.map_or(Ok(()), |(id, mutations)| one(id, mutations));
+            let others: Vec<_> = shards.map(|part| scope.spawn(move || one(part))).collect();
+            let mut outcome = first.map_or(Ok(()), one);
             for other in others {
                 let done = other.join().unwrap_or_else(|_| Err(Error::internal("a prewrite panicked")));
                 outcome = outcome.and(done);

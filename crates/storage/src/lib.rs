@@ -14,11 +14,12 @@
 //! ```
 //!
 //! Layers, each in its module: [`codec`] (bytes), [`command`] (what can be asked of a shard), [`locks`] (who is
-//! committing which keys), [`shard`] (apply, get, scan), [`load`] (sorted files for bulk loads), [`store`] (what the
+//! committing which keys), [`commit_log`] (what makes commits of all shards durable together), [`shard`] (apply, get, scan), [`load`] (sorted files for bulk loads), [`store`] (what the
 //! shards of a process share: cache, write buffers, background threads).
 
 pub mod codec;
 pub mod command;
+pub mod commit_log;
 mod counters;
 mod failure;
 pub mod load;
@@ -28,6 +29,7 @@ pub mod shard;
 pub mod store;
 
 pub use command::{Command, Mutation, Operation};
+pub use commit_log::{CommitLog, LoggedCommit};
 pub use counters::SlotCount;
 pub use failure::{ApplyError, storage_error};
 pub use load::SortedRows;

@@ -19,7 +19,8 @@ use std::time::Instant;
 pub enum Durability {
     /// After it is on disk. Commands of other sessions share the wait (group commit).
     Synced,
-    /// After it is in the operating system's hands: it survives this process, not the machine.
+    /// After it is applied. It survives this process once the operating system has it ([`Shard::flush_log`], the commit
+    /// log), and the machine once the next sync is over.
     Buffered,
 }
 
@@ -521,6 +522,36 @@ impl Shard {
     /// When the disk fails.
     pub fn sync(&self) -> Result<()> {
         self.db.flush_wal(true).map_err(|error| storage_error(&error))
+    }
+
+    /// Hands what was applied to the operating system, so that it survives this process.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn flush_log(&self) -> Result<()> {
+        self.db.flush_wal(false).map_err(|error| storage_error(&error))
+    }
+
+    /// Grows with every change. After [`Shard::sync`] a shard that opens with a lower number has lost changes.
+    pub fn sequence(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
+    /// Applies a commit of the commit log, unless the shard has it; returns whether it hadn't.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn replay(&self, commit: Timestamp, mutations: &[Mutation]) -> Result<bool> {
+        // A commit is one batch: it is there as a whole or not at all.
+        let Some(first) = mutations.first() else { return Ok(false) };
+        if self.version(&first.key)?.is_some_and(|version| version >= commit) {
+            return Ok(false);
+        }
+        match self.commit_one_phase(Timestamp::MAX, commit, mutations, Durability::Buffered) {
+            Ok(()) => Ok(true),
+            Err(ApplyError::Failed(error)) => Err(error),
+            Err(ApplyError::Conflict { .. }) => Err(Error::internal("a commit conflicts with itself")),
+        }
     }
 
     /// Rewrites the shard's files, dropping versions that no reader can ask for.

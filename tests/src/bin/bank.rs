@@ -1,11 +1,12 @@
 //! A bank that is meant to be killed: transfers, loads and changes of tables, each reported once it was acknowledged.
 //!
 //! `bank DIRECTORY RUN SEED SYNCHRONOUS_COMMIT ROWS.csv` works on a database that has the tables `accounts`, `ledger`,
-//! `pile` and `n`, until it is killed or a statement fails in a way it may not. Lines on standard output:
+//! `clocks`, `pile` and `n`, until it is killed or a statement fails in a way it may not. Lines on standard output:
 //!
 //! ```text
 //! ready                                       the database is open
 //! transfer WORKER SEQ SOURCE TARGET AMOUNT    committed, with its row in the ledger under RUN, WORKER, SEQ
+//! tick CLOCK VALUE                            the clock shows the value: a commit to one row
 //! trying TABLE ROWS COLUMNS                   about to make the table so (- - : no such table)
 //! done TABLE ROWS COLUMNS                     the table is so
 //! error …                                     what may not happen; the process ends
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 const WORKERS: u64 = 4;
+const CLOCKS: i64 = 2;
 const ACCOUNTS: i64 = 64;
 /// Rows of the file that is loaded.
 const FILE_ROWS: i64 = 2_000;
@@ -93,6 +95,18 @@ impl Bank {
             }
         }
         Ok(())
+    }
+
+    /// Counts on, one row and one commit at a time.
+    async fn tick(self, clock: i64) -> Result<()> {
+        let session = self.session("clock").await?;
+        let shown = format!("SELECT value FROM clocks WHERE id = {clock}");
+        let mut value = numbers(&session, &shown).await?[0][0];
+        loop {
+            value += 1;
+            rows(&session, &format!("UPDATE clocks SET value = value + 1 WHERE id = {clock}")).await?;
+            say(&format!("tick {clock} {value}"));
+        }
     }
 
     /// One step in the life of a table.
@@ -168,6 +182,9 @@ async fn run() -> Result<()> {
     let mut tasks = tokio::task::JoinSet::new();
     for worker in 0..WORKERS {
         tasks.spawn(bank.clone().work(worker));
+    }
+    for clock in 0..CLOCKS {
+        tasks.spawn(bank.clone().tick(clock));
     }
     tasks.spawn(bank.clone().define());
     tasks.spawn(bank.clone().load());

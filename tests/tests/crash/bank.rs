@@ -34,6 +34,10 @@ pub struct Bank {
     home: TempDir,
     transfers: BTreeMap<TransferId, Transfer>,
     tables: BTreeMap<String, Life>,
+    /// What each clock was last said to show.
+    clocks: BTreeMap<i64, i64>,
+    /// How many processes worked since the last check.
+    runs: i64,
 }
 
 fn number(word: Option<&str>) -> i64 {
@@ -44,7 +48,7 @@ impl Bank {
     /// A bank with money in its accounts.
     pub async fn new() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let bank = Self { home, transfers: BTreeMap::new(), tables: BTreeMap::new() };
+        let bank = Self { home, transfers: BTreeMap::new(), tables: BTreeMap::new(), clocks: BTreeMap::new(), runs: 0 };
         let lines = (0..FILE_ROWS).fold("k,v\n".to_string(), |mut text, row| {
             let _ = writeln!(text, "{row},row number {row}");
             text
@@ -58,6 +62,8 @@ impl Bank {
             "CREATE TABLE accounts (id BIGINT PRIMARY KEY, balance BIGINT NOT NULL)",
             "CREATE TABLE ledger (run BIGINT, worker BIGINT, seq BIGINT, source BIGINT, target BIGINT, amount BIGINT, \
              PRIMARY KEY (run, worker, seq))",
+            "CREATE TABLE clocks (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)",
+            "INSERT INTO clocks VALUES (0, 0), (1, 0)",
             "CREATE TABLE pile (k BIGINT, v TEXT)",
             "CREATE TABLE n (n BIGINT PRIMARY KEY)",
             &format!("INSERT INTO accounts VALUES {}", accounts.join(", ")),
@@ -85,10 +91,14 @@ impl Bank {
     pub fn heard(&mut self, run: i64, line: &str) {
         let mut words = line.split(' ');
         match words.next() {
-            Some("ready") => {}
+            Some("ready") => self.runs += 1,
             Some("transfer") => {
                 let [worker, seq, source, target, amount] = [(); 5].map(|()| number(words.next()));
                 self.transfers.insert((run, worker, seq), (source, target, amount));
+            }
+            Some("tick") => {
+                let [clock, value] = [(); 2].map(|()| number(words.next()));
+                self.clocks.insert(clock, value);
             }
             Some(what @ ("trying" | "done")) => {
                 let life = self.tables.entry(words.next().expect("a table").to_string()).or_default();
@@ -109,6 +119,7 @@ impl Bank {
         let session = Session::new(&database, "check");
         self.check_transfers(&session).await;
         self.check_tables(&session).await;
+        self.check_clocks(&session).await;
         let claims = shards::claims(&database).await;
         drop(session);
         close(database);
@@ -161,11 +172,21 @@ impl Bank {
         }
     }
 
+    /// Each clock shows what it was said to show, or one more for each process that was killed before it could say so.
+    async fn check_clocks(&mut self, session: &Session) {
+        for row in numbers(session, "SELECT id, value FROM clocks").await.expect("clocks") {
+            let said = self.clocks.insert(row[0], row[1]).unwrap_or(0);
+            let unsaid = row[1] - said;
+            assert!((0..=self.runs).contains(&unsaid), "clock {} shows {} and said {said}", row[0], row[1]);
+        }
+        self.runs = 0;
+    }
+
     /// Drops what the runs so far have left, so that a check takes no longer than the one before.
     async fn tidy(&mut self) {
         let database = shards::open(&self.directory());
         let session = Session::new(&database, "tidy");
-        let kept = ["accounts", "ledger", "pile", "n"];
+        let kept = ["accounts", "ledger", "clocks", "pile", "n"];
         for row in rows(&session, "QUERY SYSTEM.TABLES SELECT table_name, row_count").await.expect("SYSTEM.TABLES") {
             if !kept.contains(&row[0].as_str()) {
                 rows(&session, &format!("DROP TABLE {}", row[0])).await.expect("DROP TABLE");
@@ -176,6 +197,17 @@ impl Bank {
         self.tables.clear();
         drop(session);
         close(database);
+    }
+
+    /// How often a start found commits that only the commit log had.
+    pub async fn replays(&self) -> i64 {
+        let database = shards::open(&self.directory());
+        let session = Session::new(&database, "events");
+        let events = "SELECT COUNT(*) FROM SYSTEM.EVENTS WHERE kind = 'recovery' AND subject = 'commit log'";
+        let count = numbers(&session, events).await.expect("events")[0][0];
+        drop(session);
+        close(database);
+        count
     }
 
     /// How many transfers were acknowledged.

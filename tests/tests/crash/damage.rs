@@ -135,3 +135,75 @@ async fn a_damaged_block_fails_the_statement_that_reads_it() {
     drop(session);
     shards::close(database);
 }
+
+/// A directory as a crash of the machine would leave it: shards keep their newest changes in memory until the next mark,
+/// and only the commit log has them on disk.
+async fn crash_image() -> TempDir {
+    let directory = database().await;
+    let database = shards::open(&data(&directory));
+    let session = Session::new(&database, "writer");
+    for k in 1..=5 {
+        rows(&session, &format!("UPDATE beside SET v = 'new' WHERE k = {k}")).await.expect("an update");
+    }
+    let image = tempfile::tempdir().expect("a temporary directory");
+    copy(&data(&directory), &data(&image));
+    drop(session);
+    shards::close(database);
+    image
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            assert!(fs::copy(entry.path(), target).is_ok())
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_only_the_commit_log_has_are_applied_once() {
+    let image = crash_image().await;
+    // A process that dies right after it has recovered leaves the same to the next.
+    for expected in [1, 1] {
+        let database = shards::open(&data(&image));
+        let session = Session::new(&database, "check");
+        assert_eq!(rows(&session, "SELECT COUNT(v) FROM beside WHERE v = 'new'").await.unwrap(), [["5"]]);
+        let events = "SELECT COUNT(*) FROM SYSTEM.EVENTS WHERE kind = 'recovery' AND subject = 'commit log'";
+        assert_eq!(rows(&session, events).await.unwrap(), [[expected.to_string()]]);
+        let claims = shards::claims(&database).await;
+        drop(session);
+        shards::close(database);
+        shards::check(&data(&image), &claims);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_commit_log_is_noticed() {
+    let image = crash_image().await;
+    let log = data(&image).join("log/0");
+    let whole = fs::read(&log).unwrap();
+    for at in [0, 16, 40] {
+        fs::write(&log, &whole).unwrap();
+        overwrite(&log, at, 8);
+        let error = refused(&image);
+        assert_eq!(error.state, SqlState::DataCorrupted, "{error:?}");
+        assert!(error.message.contains("commit log") && error.hint.is_some(), "{error:?}");
+    }
+    fs::write(&log, &whole).unwrap();
+    shards::close(shards::open(&data(&image)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_has_lost_synced_changes_is_noticed() {
+    let directory = database().await;
+    for log in files(&directory, 2, ".log") {
+        fs::write(log, "").unwrap();
+    }
+    let error = refused(&directory);
+    assert_eq!(error.state, SqlState::DataCorrupted, "{error:?}");
+    assert!(error.message.contains("shard 2 has lost changes"), "{error:?}");
+}

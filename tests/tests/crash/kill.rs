@@ -124,6 +124,7 @@ fn crashes(durability: &str, seed: u64) {
     }
     runtime.block_on(bank.check());
     assert!(bank.acknowledged() > 0, "the bank never did anything");
+    assert!(runtime.block_on(bank.replays()) > 0, "no crash ever needed the commit log");
     drop(said);
 }
 
