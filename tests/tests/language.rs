@@ -24,5 +24,7 @@ mod flights;
 mod large;
 #[path = "language/past.rs"]
 mod past;
+#[path = "language/prepared.rs"]
+mod prepared;
 #[path = "language/scripts.rs"]
 mod scripts;

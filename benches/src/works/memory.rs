@@ -22,7 +22,7 @@ const BUDGET_MIB: f64 = 512.0;
 const ROWS: i64 = 10_000_000;
 const PIECES: i64 = 5;
 /// Sorts and loads, and blocks and write buffers: the rest of the budget is for everything else.
-const SETTINGS: &str = "ALTER SYSTEM SET memory_limit = '160MiB', cache_size = '64MiB'";
+const SETTINGS: &str = "ALTER SYSTEM SET memory_limit = '128MiB', cache_size = '64MiB'";
 const TABLE: &str = "CREATE TABLE big (id BIGINT PRIMARY KEY, k BIGINT NOT NULL, payload TEXT NOT NULL)";
 const SORT: &str = "SELECT k, id, payload FROM big ORDER BY k";
 

@@ -1,13 +1,13 @@
-//! Durable updates of single rows: eight sessions at once, each waits for the disk before its next. Every row that was
-//! reported as updated must be.
+//! Durable updates of single rows by a prepared statement: eight sessions at once, each waits for the disk before its
+//! next. Every row that was reported as updated must be.
 
 use super::Work;
 use crate::bench::{Bench, say_run};
-use crate::evenkeel::{Evenkeel, each_batch};
+use crate::evenkeel::Evenkeel;
 use crate::figures::{Measured, Samples, Target, Unit};
 use crate::random::Random;
 use anyhow::{Context, ensure};
-use evenkeel_engine::Session;
+use evenkeel_engine::{ScalarValue, Session};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
@@ -79,12 +79,12 @@ async fn evenkeel_run(evenkeel: &Evenkeel, run: usize) -> anyhow::Result<(u64, f
 }
 
 async fn update_evenkeel(session: Session, mut ids: Random, until: Instant) -> anyhow::Result<u64> {
+    let statement = session.prepare_update("UPDATE accounts SET balance = balance + 1 WHERE id = $1")?;
     let mut updates = 0;
     while Instant::now() < until {
-        let id = 1 + ids.below(ACCOUNTS);
-        let statement = format!("UPDATE accounts SET balance = balance + 1 WHERE id = {id}");
-        let tag = each_batch(&session, &statement, |_| {}).await?;
-        ensure!(tag == "UPDATE 1", "account {id}: {tag}");
+        let id = 1 + ids.below(ACCOUNTS) as i64;
+        let rows = statement.execute(&[ScalarValue::Int64(Some(id))]).await.with_context(|| format!("account {id}"))?;
+        ensure!(rows == 1, "account {id}: {rows} rows");
         updates += 1;
     }
     Ok(updates)

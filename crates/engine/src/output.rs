@@ -49,6 +49,11 @@ impl Output {
         Self { sender, cancel }
     }
 
+    /// For a statement that answers with nothing but its outcome.
+    pub(crate) fn nobody() -> Self {
+        Self::new(mpsc::channel(1).0, Arc::default())
+    }
+
     pub(crate) async fn send(&self, event: Event) -> Result<()> {
         self.sender.send(Ok(event)).await.map_err(|_| cancelled())
     }

@@ -34,6 +34,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -52,6 +53,8 @@ const MERGED_RUNS_MAX: usize = 4;
 const BATCHES_AHEAD: usize = 2;
 /// With less memory than this, rows of all shards are sorted in one place.
 const PARALLEL_SORTS_MEMORY: usize = 1 << 30;
+/// How long a query that computes between two batches is waited for when the database closes.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Views within views.
 const VIEW_DEPTH_MAX: usize = 32;
 
@@ -66,9 +69,11 @@ pub(crate) struct Planner {
 
 impl Drop for Planner {
     fn drop(&mut self) {
-        // The database may be dropped on a thread of another runtime, which must not block.
+        // A thread that still ran when the process ends would use what the process is taking down. The database may be
+        // dropped on a thread of a runtime, which must not wait for another itself.
         if let Some(threads) = self.threads.take() {
-            threads.shutdown_background();
+            let stopped = std::thread::spawn(move || threads.shutdown_timeout(STOP_WITHIN)).join();
+            debug_assert!(stopped.is_ok(), "stopping threads does not panic");
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Statements about one row by its primary key, without the query planner.
 //!
 //! `SELECT a, b FROM t WHERE key = …` and `UPDATE t SET a = … WHERE key = …` are recognised by their shape; whatever is
-//! not exactly of it goes the long way and means the same there. [`Prepared`] keeps what was recognised, so that a
-//! repeated statement costs a look-up and little else.
+//! not exactly of it goes the long way and means the same there. What was recognised can be kept ([`crate::prepared`]),
+//! so that a repeated statement costs a look-up and little else.
 
 use crate::database::Database;
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
-use crate::session::{Session, SessionInner, SessionState};
+use crate::session::{SessionInner, SessionState};
 use crate::statement::blocking;
 use crate::table::TableHandle;
 use crate::transaction::Transaction;
@@ -17,10 +17,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use evenkeel_model::{ColumnType, Error, Result, ShardId, SqlState};
-use evenkeel_pql::StatementKind;
+use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value};
-use evenkeel_storage::{Mutation, Operation, View};
+use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -34,13 +33,13 @@ enum KeyPart {
 }
 
 /// A query for one row by its key.
-struct Point {
-    table: Arc<TableHandle>,
+pub(crate) struct Point {
+    pub(crate) table: Arc<TableHandle>,
     key: Vec<KeyPart>,
     key_types: Vec<ColumnType>,
     /// Positions of the columns asked for, and their names in the answer.
-    columns: Vec<usize>,
-    schema: SchemaRef,
+    pub(crate) columns: Vec<usize>,
+    pub(crate) schema: SchemaRef,
 }
 
 /// The table, key and nothing else of `FROM t WHERE key = …`.
@@ -122,7 +121,7 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
 
 impl Point {
     /// Recognises a query for one row.
-    fn of(database: &Database, query: &ast::Query) -> Option<Self> {
+    pub(crate) fn of(database: &Database, query: &ast::Query) -> Option<Self> {
         let ast::Query { with: None, body, order_by: None, fetch: None, for_clause: None, pipe_operators, .. } = query
         else {
             return None;
@@ -163,7 +162,7 @@ impl Point {
     }
 
     /// The row's key with these parameters.
-    fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Vec<u8>> {
+    pub(crate) fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Vec<u8>> {
         let mut values = Vec::with_capacity(self.key.len());
         for (part, column) in self.key.iter().zip(&self.key_types) {
             let value = match part {
@@ -285,12 +284,32 @@ impl SessionInner {
         if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
-        let prepared = Arc::new(prepared);
-        let (_, guard) = self.writable(state, &prepared.name, text).await?;
+        self.update_point(state, &prepared, update, &[], text, output).await
+    }
+
+    /// Carries out a compiled UPDATE of one row; `None` when the table has changed since in a way that it no longer is one.
+    pub(crate) async fn update_point(
+        &self,
+        state: &mut SessionState,
+        prepared: &PointUpdate,
+        update: &ast::Update,
+        parameters: &[ScalarValue],
+        text: &str,
+        output: &Output,
+    ) -> Result<Option<u64>> {
+        let (table, guard) = self.writable(state, &prepared.name, text).await?;
+        let compiled;
+        let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
+            prepared
+        } else {
+            let Some(again) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+            compiled = again;
+            &compiled
+        };
         let mut tried = 0;
         let rows = loop {
             output.cancel.check()?;
-            match self.point_update_once(state, &prepared, &[], output).await {
+            match self.update_point_once(state, prepared, parameters, output).await {
                 Err(error) if self.again(&mut tried, &error, state, output).await => {}
                 outcome => break outcome?,
             }
@@ -299,10 +318,10 @@ impl SessionInner {
         Ok(Some(rows))
     }
 
-    async fn point_update_once(
+    async fn update_point_once(
         &self,
         state: &mut SessionState,
-        prepared: &Arc<PointUpdate>,
+        prepared: &PointUpdate,
         parameters: &[ScalarValue],
         output: &Output,
     ) -> Result<u64> {
@@ -333,7 +352,7 @@ impl SessionInner {
 }
 
 /// An UPDATE of one row by its key, compiled.
-struct PointUpdate {
+pub(crate) struct PointUpdate {
     name: ast::ObjectName,
     point: Point,
     assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
@@ -341,7 +360,7 @@ struct PointUpdate {
 }
 
 impl PointUpdate {
-    fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
         let plain =
             update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
         let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
@@ -424,66 +443,5 @@ impl PointUpdate {
         let mut row = Vec::new();
         table.encoder(&new)?.row(0, &mut row)?;
         Ok(Some(Mutation { key, operation: Operation::Put(row) }))
-    }
-}
-
-/// A query for one row by its primary key, prepared once and asked often.
-///
-/// It reads what is committed when it is asked, outside the session's transaction block.
-pub struct Prepared {
-    database: Arc<Database>,
-    point: Point,
-    ids: Vec<u32>,
-    key: KeyBuilder,
-}
-
-impl std::fmt::Debug for Prepared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Prepared").field("table", &self.point.table.schema.name).finish_non_exhaustive()
-    }
-}
-
-impl Session {
-    /// Prepares `SELECT … FROM t WHERE key = $1 …`.
-    ///
-    /// # Errors
-    /// 0A000 for a statement that is not a query for one row by its whole primary key.
-    pub fn prepare(&self, text: &str) -> Result<Prepared> {
-        let not_one = || {
-            Error::unsupported("only a query for one row by its primary key can be prepared")
-                .with_hint("SELECT columns FROM t WHERE every key column = $n or a literal")
-        };
-        let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text)?.kind else { return Err(not_one()) };
-        let ast::Statement::Query(query) = *statement else { return Err(not_one()) };
-        let point = Point::of(&self.inner.database, &query).ok_or_else(not_one)?;
-        let ids = point.table.ids(&point.columns);
-        Ok(Prepared { database: Arc::clone(&self.inner.database), point, ids, key: KeyBuilder::new() })
-    }
-}
-
-impl Prepared {
-    /// The columns of the answer.
-    pub fn schema(&self) -> &SchemaRef {
-        &self.point.schema
-    }
-
-    /// Calls `each` with the index and value of every column of the row, if there is one; returns whether there is.
-    ///
-    /// # Errors
-    /// 42P02 for a missing parameter, or what the disk says.
-    pub fn get(&mut self, parameters: &[ScalarValue], mut each: impl FnMut(usize, &Value<'_>)) -> Result<bool> {
-        let key = self.point.row_key(parameters, &mut self.key)?;
-        let table = &self.point.table;
-        // A version that this reads is collected only after minutes: no need to register the reader.
-        let read = self.database.oracle.read();
-        let hidden = self.database.hidden_loads(table.schema.id, read);
-        let view = View { read, hidden: &hidden, lock_timeout: std::time::Duration::from_secs(10) };
-        let shard: ShardId = crate::table::shard_of(&key, &self.database.slots);
-        let projection = table.format.projection(&self.ids);
-        let found = self
-            .database
-            .shard(shard)?
-            .get(&key, &view, |row| projection.read(row, |index, value| each(index, value)))?;
-        found.transpose().map(|found| found.is_some())
     }
 }

@@ -8,10 +8,12 @@ use crate::database::Database;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
 use crate::planning::{Names, Planning};
+use crate::prepared::PreparedUpdate;
 use crate::registry::{RunningQuery, SessionState as Registered};
 use crate::statement::Outcome;
 use crate::transaction::Transaction;
 use crate::view::ReadView;
+use datafusion::common::ScalarValue;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, Settings, SqlState};
 use evenkeel_storage::Durability;
@@ -107,6 +109,13 @@ pub(crate) struct SessionInner {
     pub(crate) state: tokio::sync::Mutex<SessionState>,
     running: Mutex<Option<Arc<Cancel>>>,
     transaction: Mutex<TransactionState>,
+}
+
+/// What a statement is carried out from.
+pub(crate) enum Work<'w> {
+    /// Its text, with the values of `@name` parameters.
+    Text(&'w [(String, String)]),
+    Prepared(&'w PreparedUpdate, &'w [ScalarValue]),
 }
 
 /// What changes from statement to statement.
@@ -219,11 +228,7 @@ impl Session {
 
 impl SessionInner {
     async fn answer(self: Arc<Self>, text: &str, variables: &[(String, String)], output: Output) {
-        let mut state = self.state.lock().await;
-        let outcome = self.run(&mut state, text, variables, &output).await;
-        self.note_transaction(&state);
-        drop(state);
-        match outcome {
+        match self.carry_out(text, Work::Text(variables), &output).await {
             Ok(outcome) => {
                 let _ = output.send(Event::Complete(outcome.tag)).await;
             }
@@ -231,20 +236,27 @@ impl SessionInner {
         }
     }
 
+    /// Carries out a statement when those before it in this session are over.
+    pub(crate) async fn carry_out(&self, text: &str, work: Work<'_>, output: &Output) -> Result<Outcome> {
+        let mut state = self.state.lock().await;
+        let outcome = self.run(&mut state, text, work, output).await;
+        self.note_transaction(&state);
+        outcome
+    }
+
     /// Runs a statement while it is listed, with its time limit and its cancellation.
-    async fn run(
-        &self,
-        state: &mut SessionState,
-        text: &str,
-        variables: &[(String, String)],
-        output: &Output,
-    ) -> Result<Outcome> {
+    async fn run(&self, state: &mut SessionState, text: &str, work: Work<'_>, output: &Output) -> Result<Outcome> {
         let cancel = &output.cancel;
         let running = self.start(text, cancel);
         let (started, started_at_ms) = (Instant::now(), now_ms());
         let timeout = self.duration(state, "statement_timeout");
         let outcome = {
-            let work = self.statement(state, text, variables, output);
+            let work = async {
+                match work {
+                    Work::Text(variables) => self.statement(state, text, variables, output).await,
+                    Work::Prepared(update, parameters) => self.prepared_update(state, update, parameters, output).await,
+                }
+            };
             let limit = async {
                 if timeout.is_zero() {
                     std::future::pending::<()>().await;

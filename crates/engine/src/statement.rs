@@ -50,8 +50,7 @@ impl SessionInner {
     fn check_block(&self, state: &SessionState, kind: &StatementKind) -> Result<()> {
         let Some(transaction) = &state.transaction else { return Ok(()) };
         if transaction.failed && !ends_block(kind) {
-            return Err(Error::new(SqlState::InFailedTransaction, "the transaction has failed")
-                .with_hint("ROLLBACK ends it; ROLLBACK TO goes back to a savepoint"));
+            return Err(failed_block());
         }
         if let Some(what) = outside_blocks(kind) {
             return Err(Error::new(
@@ -61,9 +60,18 @@ impl SessionInner {
             .with_hint("COMMIT or ROLLBACK first"));
         }
         if transaction.read_only && writes(kind) {
-            return Err(Error::new(SqlState::ReadOnly, "the transaction is read-only"));
+            return Err(read_only_block());
         }
         Ok(())
+    }
+
+    /// What [`Self::check_block`] says of an UPDATE.
+    pub(crate) fn check_writing_block(&self, state: &SessionState) -> Result<()> {
+        let Some(transaction) = &state.transaction else { return Ok(()) };
+        if transaction.failed {
+            return Err(failed_block());
+        }
+        if transaction.read_only { Err(read_only_block()) } else { Ok(()) }
     }
 
     async fn dispatch(
@@ -322,6 +330,15 @@ fn unsupported(statement: &sql::Statement) -> Error {
     let text = statement.to_string();
     let verb: Vec<&str> = text.split_whitespace().take(2).collect();
     Error::unsupported(format!("{} is not supported", verb.join(" ")))
+}
+
+fn failed_block() -> Error {
+    Error::new(SqlState::InFailedTransaction, "the transaction has failed")
+        .with_hint("ROLLBACK ends it; ROLLBACK TO goes back to a savepoint")
+}
+
+fn read_only_block() -> Error {
+    Error::new(SqlState::ReadOnly, "the transaction is read-only")
 }
 
 fn ends_block(kind: &StatementKind) -> bool {

@@ -14,8 +14,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
+/// One allocator for RocksDB and everything else, which gives memory back a second after it was freed.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A usage error, or a database that cannot be opened.
 const EXIT_USAGE: i32 = 2;

@@ -510,8 +510,11 @@ fn is_first(number: RecordNumber) -> bool {
     number & u64::from(u32::MAX) == 0
 }
 
+/// Records with their numbers, in order.
+type Records = Vec<(RecordNumber, Vec<u8>)>;
+
 /// The records of a segment up to the first that isn't there; `None` where not even the first is.
-fn chain(path: &Path, bytes: &[u8]) -> Result<Option<Vec<(RecordNumber, Vec<u8>)>>> {
+fn chain(path: &Path, bytes: &[u8]) -> Result<Option<Records>> {
     let Some(first) = record_at(bytes, 0) else { return Ok(None) };
     let (mut at, mut expected, mut records) = (0, first.number, Vec::new());
     while let Some(record) = record_at(bytes, at).filter(|record| record.number == expected) {
