@@ -5,11 +5,13 @@
 pub mod error;
 pub mod settings;
 pub mod slot;
+mod slots;
 pub mod time;
 pub mod types;
 
 pub use error::{Error, Result, Span, SqlState, did_you_mean};
 pub use settings::{SETTINGS, Setting, SettingKind, SettingScope, Settings};
-pub use slot::{Epoch, ShardId, Slot, SlotBits, SlotMap, TableId, Token};
+pub use slot::{Epoch, JobId, MigrationId, ShardId, Slot, SlotBits, SlotMap, TableId, Token};
+pub use slots::SlotSet;
 pub use time::Timestamp;
 pub use types::ColumnType;

@@ -7,6 +7,7 @@
 //! WHAT MAY NEVER HAPPEN: a slot without an owner, or with two (`one-owner`). [`SlotMap`] is a flat array with one entry
 //! a slot, so neither can be written down; its epoch grows with every change, so that an older map is told from a newer.
 
+use crate::slots::SlotSet;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -28,6 +29,8 @@ macro_rules! id {
 id!(/** A shard: a set of slots and the store that holds their rows. Numbered from 1, never reused. */ ShardId(u32));
 id!(/** A table's rows in every shard. A new number on TRUNCATE, never reused. */ TableId(u32));
 id!(/** A slot: a contiguous range of tokens, the unit of ownership, statistics and moves. */ Slot(u32));
+id!(/** One live move of slots from a shard to another. Numbered from 1, never reused. */ MigrationId(u64));
+id!(/** What a statement or a monitor asked for: a plan of migrations. Numbered from 1, never reused. */ JobId(u64));
 id!(/** The version of the slot map; grows by one at every change. */ Epoch(u64));
 
 /// The hash of a row's shard key.
@@ -129,6 +132,28 @@ impl SlotMap {
     #[inline]
     pub fn owner(&self, slot: Slot) -> ShardId {
         self.owners[slot.0 as usize]
+    }
+
+    /// The next epoch's map, in which `target` owns `slots`.
+    ///
+    /// # Panics
+    /// If a slot is not of this map.
+    #[must_use]
+    pub fn moved(&self, slots: &SlotSet, target: ShardId) -> Self {
+        let mut next = self.bumped();
+        slots.iter().for_each(|slot| next.owners[slot.0 as usize] = target);
+        next
+    }
+
+    /// The next epoch's map with the same owners: whoever meant to change this one finds its epoch gone.
+    #[must_use]
+    pub fn bumped(&self) -> Self {
+        Self { epoch: Epoch(self.epoch.0 + 1), ..self.clone() }
+    }
+
+    /// The slots of a shard.
+    pub fn slots_of(&self, shard: ShardId) -> SlotSet {
+        self.iter().filter(|(_, owner)| *owner == shard).map(|(slot, _)| slot).collect()
     }
 
     /// Every slot with its owner, in order.

@@ -1,0 +1,179 @@
+//! The copy's rate, governed by how the foreground feels: additive increase, multiplicative decrease (AIMD, as TCP does).
+//!
+//! WHAT MAY NEVER HAPPEN: a rate above its maximum; a rate of nothing, with which a migration would never end.
+//!
+//! ```text
+//!   p99 ≤ ceiling ─▶ rate + step        ceiling = max(floor, baseline × factor)
+//!   p99 > ceiling ─▶ rate × ½, and no second time before its effect can be seen
+//! ```
+//!
+//! The baseline is the foreground's p99 measured before the migration, so that a slow disk is not taken for a fault of
+//! the copy; the floor keeps noise in microseconds from being taken for harm. Decreasing at once and growing slowly is
+//! what makes several copies, each with its own throttle, share what there is fairly and without an agreement.
+
+/// Halved on every sign of harm: the classic factor.
+const DECREASE: u64 = 2;
+
+/// From the lowest rate to the highest in so many undisturbed measurements.
+const STEPS: u64 = 32;
+
+/// What the foreground is let feel, and between which rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThrottleLimits {
+    /// Never slower; at least 1.
+    pub bytes_per_second_min: u64,
+    /// Never faster; at least the minimum.
+    pub bytes_per_second_max: u64,
+    /// How much of the baseline the p99 may be, in per cent: 150 is half as much again.
+    pub p99_percent_max: u64,
+    /// A p99 up to here is never harm.
+    pub p99_floor_us: u64,
+    /// How long after a decrease measurements still show what was before it.
+    pub settle_ms: u64,
+}
+
+impl ThrottleLimits {
+    /// 1 to 256 MiB a second; harm is a p99 of half as much again as the baseline, above 2 ms; one second to settle.
+    pub const DEFAULT: ThrottleLimits = ThrottleLimits {
+        bytes_per_second_min: 1 << 20,
+        bytes_per_second_max: 256 << 20,
+        p99_percent_max: 150,
+        p99_floor_us: 2_000,
+        settle_ms: 1_000,
+    };
+}
+
+/// One copy's rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Throttle {
+    limits: ThrottleLimits,
+    p99_us_max: u64,
+    bytes_per_second: u64,
+    settled_at_ms: u64,
+    is_harming: bool,
+}
+
+impl Throttle {
+    /// Begins at the lowest rate: what a copy does to the foreground is found out from below.
+    ///
+    /// # Panics
+    /// If the rates are zero or in the wrong order.
+    pub fn new(limits: ThrottleLimits, p99_baseline_us: u64) -> Self {
+        let (min, max) = (limits.bytes_per_second_min, limits.bytes_per_second_max);
+        assert!(min > 0 && min <= max, "a rate from {min} to {max} bytes per second lets nothing through");
+        let relative_us = u128::from(p99_baseline_us) * u128::from(limits.p99_percent_max) / 100;
+        let p99_us_max = u64::try_from(relative_us).unwrap_or(u64::MAX).max(limits.p99_floor_us);
+        Self { limits, p99_us_max, bytes_per_second: min, settled_at_ms: 0, is_harming: false }
+    }
+
+    /// Takes a measurement of the foreground's p99 since the last one; `None` where there was no foreground.
+    pub fn observe(&mut self, now_ms: u64, p99_us: Option<u64>) {
+        let ThrottleLimits { bytes_per_second_min: min, bytes_per_second_max: max, settle_ms, .. } = self.limits;
+        self.is_harming = p99_us.is_some_and(|p99_us| p99_us > self.p99_us_max);
+        if !self.is_harming {
+            let step = ((max - min) / STEPS).max(1);
+            self.bytes_per_second = self.bytes_per_second.saturating_add(step).min(max);
+        } else if now_ms >= self.settled_at_ms {
+            self.bytes_per_second = (self.bytes_per_second / DECREASE).max(min);
+            self.settled_at_ms = now_ms.saturating_add(settle_ms);
+        }
+    }
+
+    /// How fast the copy may go now; never zero.
+    pub fn bytes_per_second(&self) -> u64 {
+        self.bytes_per_second
+    }
+
+    /// Whether the foreground holds the copy back at present.
+    pub fn is_throttled(&self) -> bool {
+        self.is_harming
+    }
+
+    /// The p99 above which it backs off.
+    pub fn p99_us_max(&self) -> u64 {
+        self.p99_us_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMITS: ThrottleLimits = ThrottleLimits { p99_floor_us: 100, ..ThrottleLimits::DEFAULT };
+
+    /// A machine whose p99 grows with the copy's rate once that is above what it has to spare.
+    fn p99_us(baseline_us: u64, spare: u64, rate: u64) -> u64 {
+        baseline_us + baseline_us * rate.saturating_sub(spare) / (1 << 20)
+    }
+
+    #[test]
+    fn an_idle_foreground_lets_it_grow_to_the_maximum() {
+        let mut throttle = Throttle::new(LIMITS, 1_000);
+        (0..STEPS).for_each(|second| throttle.observe(second * 1_000, None));
+        assert_eq!(throttle.bytes_per_second(), LIMITS.bytes_per_second_max);
+        assert!(!throttle.is_throttled());
+    }
+
+    #[test]
+    fn harm_halves_once_until_its_effect_can_be_seen() {
+        let mut throttle = Throttle::new(LIMITS, 1_000);
+        (0..STEPS).for_each(|_| throttle.observe(0, Some(1_500)));
+        let seen = [10_000, 10_100, 10_999, 11_000].map(|now_ms| {
+            throttle.observe(now_ms, Some(1_501));
+            throttle.bytes_per_second() >> 20
+        });
+        assert_eq!((seen, throttle.is_throttled()), ([128, 128, 128, 64], true));
+    }
+
+    #[test]
+    fn noise_below_the_floor_is_no_harm() {
+        let mut throttle = Throttle::new(ThrottleLimits::DEFAULT, 0);
+        throttle.observe(0, Some(2_000));
+        assert_eq!((throttle.is_throttled(), throttle.p99_us_max()), (false, 2_000));
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_within_its_rates_and_is_a_function_of_what_it_saw(
+            min in 1u64..1 << 30,
+            more in 0u64..1 << 40,
+            baseline_us in 0u64..100_000,
+            seen in prop::collection::vec((0u64..3_000, prop::option::of(0u64..1_000_000)), 0..100),
+        ) {
+            let limits = ThrottleLimits { bytes_per_second_min: min, bytes_per_second_max: min + more, ..LIMITS };
+            let mut throttles = [Throttle::new(limits, baseline_us); 2];
+            let mut now_ms = 0;
+            for (passed_ms, p99_us) in seen {
+                now_ms += passed_ms;
+                for throttle in &mut throttles {
+                    throttle.observe(now_ms, p99_us);
+                    prop_assert!((min..=min + more).contains(&throttle.bytes_per_second()));
+                }
+                prop_assert_eq!(throttles[0], throttles[1]);
+            }
+        }
+
+        /// It settles into a saw tooth around the rate at which the foreground begins to be harmed: after a warm-up the
+        /// mean rate is above half of it, and the foreground is within its band most of the time.
+        #[test]
+        fn it_settles_where_the_foreground_begins_to_feel_it(
+            spare_mib in 16u64..240,
+            baseline_us in 200u64..50_000,
+        ) {
+            let mut throttle = Throttle::new(LIMITS, baseline_us);
+            let (mut sum, mut harmed) = (0, 0);
+            for second in 0..400u64 {
+                let p99_us = p99_us(baseline_us, spare_mib << 20, throttle.bytes_per_second());
+                throttle.observe(second * 1_000, Some(p99_us));
+                if second >= 200 {
+                    sum += throttle.bytes_per_second() >> 20;
+                    harmed += u64::from(throttle.is_throttled());
+                }
+            }
+            let mean_mib = sum / 200;
+            prop_assert!(mean_mib >= spare_mib / 2 && mean_mib <= spare_mib + 8, "{mean_mib} of {spare_mib} MiB/s");
+            prop_assert!(harmed <= 100, "harmed for {harmed} of 200 s");
+        }
+    }
+}
