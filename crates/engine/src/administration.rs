@@ -39,14 +39,16 @@ impl Database {
 
     fn shard_states(&self) -> Vec<state::Shard> {
         let created_at_ms = self.meta.get::<i64>("created_at").ok().flatten().unwrap_or(0);
-        self.shards
+        let layout = self.layout();
+        layout
+            .shards
             .values()
             .map(|shard| {
                 let rates = self.registry.rates(shard.id());
                 let (storage_bytes, history_bytes) = shard.storage_bytes();
                 state::Shard {
                     id: shard.id(),
-                    slots: self.slots.count(shard.id()),
+                    slots: layout.slots.count(shard.id()),
                     rows: shard.slot_counts().values().map(|count| count.rows).sum(),
                     storage_bytes,
                     history_bytes,
@@ -54,7 +56,7 @@ impl Database {
                     read_rows_per_second: rates.reads,
                     written_rows_per_second: rates.writes,
                     cpu_cores: rates.cores,
-                    epoch: self.slots.epoch(),
+                    epoch: layout.slots.epoch(),
                     created_at_ms,
                 }
             })
@@ -62,23 +64,24 @@ impl Database {
     }
 
     fn slot_states(&self) -> Vec<state::SlotState> {
+        let layout = self.layout();
         let counts: std::collections::BTreeMap<_, _> =
-            self.shards.values().flat_map(|shard| shard.slot_counts()).collect();
+            layout.shards.values().flat_map(|shard| shard.slot_counts()).collect();
         let slot = |(slot, shard): (evenkeel_model::Slot, evenkeel_model::ShardId)| {
             let count = counts.get(&slot).copied().unwrap_or_default();
-            let (reads, writes) = self.shards.get(&shard).map_or((0, 0), |shard| shard.activity().of(slot));
+            let (reads, writes) = layout.shards.get(&shard).map_or((0, 0), |shard| shard.activity().of(slot));
             state::SlotState { slot, shard, rows: count.rows, bytes: count.bytes, reads, writes }
         };
-        self.slots.iter().map(slot).collect()
+        layout.slots.iter().map(slot).collect()
     }
 
     fn setting_states(&self) -> Vec<state::SettingState> {
         let stored = self.settings.read();
-        let effective = self.settings();
+        let (effective, layout) = (self.settings(), self.layout());
         let state = |setting: &'static Setting| {
             let (value, origin) = match (setting.name, stored.get(setting.name)) {
-                ("shards", _) => (self.shards.len().to_string(), "creation"),
-                ("slot_bits", _) => (self.slots.bits().get().to_string(), "creation"),
+                ("shards", _) => (layout.shards.len().to_string(), "creation"),
+                ("slot_bits", _) => (layout.slots.bits().get().to_string(), "creation"),
                 (_, Some(stored)) => (stored.value.clone(), "ALTER SYSTEM"),
                 (_, None) => (effective.effective(setting).to_string(), "default"),
             };
@@ -89,8 +92,10 @@ impl Database {
     }
 
     fn table_states(&self) -> Vec<state::TableState> {
+        // Counters change hands with their slots: not while they are added up.
+        let layout = self.topology.steady();
         let count = |table: &Arc<crate::table::TableHandle>| {
-            let counts = self.shards.values().map(|shard| shard.table_count(table.schema.id).0);
+            let counts = layout.shards.values().map(|shard| shard.table_count(table.schema.id).0);
             let (rows, bytes) = counts.fold((0, 0), |sum, count| (sum.0 + count.rows, sum.1 + count.bytes));
             state::TableState { table: table.schema.clone(), rows, bytes }
         };
@@ -333,8 +338,9 @@ impl SessionInner {
             }
         }
         let token = Token::of(shard_key.bytes());
-        let slot = token.slot(self.database.slots.bits());
-        let shard = self.database.slots.owner(slot);
+        let layout = self.database.layout();
+        let slot = token.slot(layout.slots.bits());
+        let shard = layout.slots.owner(slot);
         let columns = [
             ("token", Column::Text(vec![Some(format!("{:016x}", token.0))])),
             ("slot", Column::Number(vec![i64::from(slot.0)])),

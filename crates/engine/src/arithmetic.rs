@@ -1,7 +1,7 @@
 //! Integer arithmetic that says when a result does not fit, where DataFusion's would wrap around.
 //!
 //! `+`, `-` and `*` of integers become functions of the same meaning that check; a wrapped result is a wrong answer that
-//! nobody notices.
+//! nobody notices. Casts become those of [`crate::casts`] on the same way.
 
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::datatypes::DataType;
@@ -58,7 +58,7 @@ impl ScalarUDFImpl for Checked {
     }
 }
 
-/// Puts checked operators in the place of unchecked ones, in whole plans.
+/// Puts checked operators and exact casts in the place of others, in whole plans.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
 
@@ -80,10 +80,18 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 }
 
-/// Puts checked operators in the place of unchecked ones, in an expression over the columns of a schema.
+/// Puts checked operators and exact casts in the place of others, in an expression over the columns of a schema.
 pub(crate) fn checked(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
-        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = expr else { return Ok(Transformed::no(expr)) };
+        let (left, op, right) = match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => (left, op, right),
+            Expr::Cast(cast) => {
+                let from = cast.expr.get_type(schema).ok();
+                let (expr, changed) = crate::casts::converted(cast, from.as_ref());
+                return Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) });
+            }
+            _ => return Ok(Transformed::no(expr)),
+        };
         let arithmetic = matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply);
         // A column of an outer query has no type here: its operator stays as it is.
         let integers = arithmetic

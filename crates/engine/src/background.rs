@@ -61,7 +61,7 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
         let mut outcome = database.sync();
         if now - sampled >= SAMPLE_EVERY {
             sampled = now;
-            database.registry.sample(&database.shards);
+            database.registry.sample(&database.layout().shards);
             outcome = outcome.and_then(|()| database.purge_dropped());
         }
         if now - collected >= SAFE_POINT_EVERY {
@@ -70,7 +70,8 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
         }
         if now - compacted >= COMPACT_EVERY {
             compacted = now;
-            let large = database.shards.values().filter(|shard| shard.storage_bytes().1 > HISTORY_BYTES_MAX);
+            let layout = database.layout();
+            let large = layout.shards.values().filter(|shard| shard.storage_bytes().1 > HISTORY_BYTES_MAX);
             large.for_each(|shard| shard.compact());
         }
         if let Err(error) = outcome {

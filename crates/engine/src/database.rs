@@ -12,6 +12,7 @@
 //! WHAT MAY NEVER HAPPEN: two processes write one directory; a transaction that a crash left half done stays half done.
 
 use crate::background::Background;
+use crate::layout::{Layout, Topology};
 use crate::meta::{Meta, MetaChange};
 use crate::oracle::{Oracle, now_ms};
 use crate::planning::Planner;
@@ -87,8 +88,7 @@ pub struct Database {
     pub(crate) meta: Arc<Meta>,
     pub(crate) oracle: Oracle,
     pub(crate) store: Store,
-    pub(crate) shards: BTreeMap<ShardId, Arc<Shard>>,
-    pub(crate) slots: Arc<SlotMap>,
+    pub(crate) topology: Arc<Topology>,
     pub(crate) schemas: RwLock<Arc<Schemas>>,
     /// Held while a schema changes, so that changes follow one another.
     pub(crate) schema_change: tokio::sync::Mutex<()>,
@@ -131,7 +131,7 @@ impl Database {
                 .with_hint("restore the directory from a backup; nothing was changed"));
         }
         let meta = Arc::new(Meta::open(&directory.join("meta"))?);
-        let slots = Arc::new(slot_map(&meta, options)?);
+        let slots = slot_map(&meta, options)?;
         let settings = load_settings(&meta)?;
         let effective = Arc::new(effective_settings(&settings));
         let store = Store::new(effective.size("cache_size") as usize)?;
@@ -143,7 +143,9 @@ impl Database {
                     .with_detail(format!("{} is not there or not complete", path.display()))
                     .with_hint("restore the directory from a backup; nothing was changed"));
             }
-            shards.insert(id, Arc::new(Shard::open(id, &path, slots.bits(), &store)?));
+            let shard = Shard::open(id, &path, slots.bits(), &store)?;
+            shard.claim(slots.slots_of(id), slots.epoch())?;
+            shards.insert(id, Arc::new(shard));
         }
         // The format is written last: a directory without it is new, whatever a crash left in it.
         if created {
@@ -156,8 +158,7 @@ impl Database {
             directory: directory.to_path_buf(),
             oracle: Oracle::open(Arc::clone(&meta))?,
             store,
-            shards,
-            slots,
+            topology: Arc::new(Topology::new(Layout::new(slots, shards))),
             schemas: RwLock::new(Arc::new(schemas)),
             schema_change: tokio::sync::Mutex::default(),
             table_locks: Mutex::default(),
@@ -176,8 +177,8 @@ impl Database {
             _lock: lock,
         });
         if created {
-            let shards = database.shards.len();
-            let slots = database.slots.bits().slots();
+            let layout = database.layout();
+            let (shards, slots) = (layout.shards.len(), layout.slots.bits().slots());
             database.event("database", "created", &format!("{shards} shards, {slots} slots"));
         }
         let last = database.recover()?;
@@ -193,7 +194,7 @@ impl Database {
 
     /// How many shards there are.
     pub fn shard_count(&self) -> usize {
-        self.shards.len()
+        self.layout().shards.len()
     }
 
     /// Finishes or takes back what the last process left half done; returns the last record of its commit log.
@@ -264,7 +265,7 @@ impl Database {
     /// Puts everything that was applied on disk, and notes that the commit log is not needed up to `last`.
     fn mark_log(&self, last: RecordNumber) -> Result<()> {
         let mut sequences = BTreeMap::new();
-        for (id, shard) in &self.shards {
+        for (id, shard) in &self.layout().shards {
             let sequence = shard.sequence();
             shard.sync()?;
             sequences.insert(*id, sequence);
@@ -283,7 +284,7 @@ impl Database {
             .into_iter()
             .filter_map(|(load, stored)| load.parse().ok().map(|load| (Timestamp(load), stored)))
             .collect();
-        for shard in self.shards.values() {
+        for shard in self.layout().shards.values() {
             for load in shard.loads()? {
                 let (command, did) = if committed.contains_key(&load) {
                     (Command::FinishLoad { load }, "finished")
@@ -303,12 +304,12 @@ impl Database {
 
     fn recover_transactions(&self) -> Result<()> {
         let mut records = BTreeMap::new();
-        for shard in self.shards.values() {
+        for shard in self.layout().shards.values() {
             for (transaction, commit) in shard.transaction_records()? {
                 records.insert((shard.id(), transaction), commit);
             }
         }
-        for shard in self.shards.values() {
+        for shard in self.layout().shards.values() {
             let mut transactions: BTreeMap<(Timestamp, ShardId), Vec<Vec<u8>>> = BTreeMap::new();
             for intent in shard.intents()? {
                 transactions.entry((intent.transaction, intent.primary)).or_default().push(intent.key);
@@ -338,7 +339,7 @@ impl Database {
         let oldest = self.snapshots.oldest().unwrap_or(Timestamp::MAX);
         let ready: Vec<_> = self.dropped.lock().iter().filter(|(_, at)| *at < oldest).copied().collect();
         for (table, at) in ready {
-            for shard in self.shards.values() {
+            for shard in self.layout().shards.values() {
                 shard.apply(&Command::DropTable { table }, Durability::Synced).map_err(apply_error)?;
             }
             let mut change = MetaChange::default();
@@ -356,7 +357,7 @@ impl Database {
         if !self.unsynced.swap(false, Ordering::SeqCst) && resolved.is_empty() {
             return Ok(());
         }
-        for shard in self.shards.values() {
+        for shard in self.layout().shards.values() {
             shard.sync()?;
         }
         let mut records: BTreeMap<ShardId, Vec<Timestamp>> = BTreeMap::new();
@@ -399,12 +400,17 @@ impl Database {
     pub fn collect_garbage(&self) -> Result<()> {
         self.raise_safe_point()?;
         self.purge_dropped()?;
-        self.shards.values().for_each(|shard| shard.compact());
+        self.layout().shards.values().for_each(|shard| shard.compact());
         Ok(())
     }
 
-    pub(crate) fn shard(&self, id: ShardId) -> Result<&Arc<Shard>> {
-        self.shards.get(&id).ok_or_else(|| Error::internal(format!("shard {id} is not there")))
+    /// The shards and their slots, now.
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        self.topology.layout()
+    }
+
+    pub(crate) fn shard(&self, id: ShardId) -> Result<Arc<Shard>> {
+        self.layout().shard(id).cloned()
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

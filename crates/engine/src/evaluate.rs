@@ -74,12 +74,16 @@ pub(crate) fn cast(array: &ArrayRef, column: &ColumnType, name: &str) -> Result<
     if *array.data_type() == wanted {
         return Ok(Arc::clone(array));
     }
-    if *column == ColumnType::Bytea && array.data_type().is_string() {
-        return crate::validate::bytes_of_text(array, name);
+    let place = if name.is_empty() { String::new() } else { format!(" in column \"{name}\"") };
+    if let Some(converted) = crate::casts::convert(array, &wanted, name) {
+        return converted.map_err(|error| match *column {
+            // Its message says the column already.
+            ColumnType::Bytea => error,
+            _ => Error { message: format!("{}{place}", error.message), ..error },
+        });
     }
     cast_with_options(array, &wanted, &STRICT).map_err(|error| {
         let error = arrow_error(error);
-        let place = if name.is_empty() { String::new() } else { format!(" in column \"{name}\"") };
         let state = match error.state {
             _ if ["overflow", "can't cast value", "too large to store", "too small to store"]
                 .iter()

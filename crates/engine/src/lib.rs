@@ -7,6 +7,7 @@
 mod administration;
 mod arithmetic;
 mod background;
+mod casts;
 mod changes;
 mod copy;
 mod database;
@@ -16,6 +17,8 @@ mod dml;
 mod error;
 mod evaluate;
 mod files;
+mod interval;
+mod layout;
 mod load;
 mod meta;
 mod oracle;

@@ -11,6 +11,7 @@
 //! back every load without one. The caller keeps other writers off the table meanwhile.
 
 use crate::database::{Database, Load, StoredLoad, apply_error, io_error};
+use crate::layout::LoadPass;
 use crate::meta::MetaChange;
 use crate::session::Cancel;
 use crate::table::{RowEncoder, TableHandle};
@@ -40,6 +41,8 @@ pub(crate) struct BulkLoad {
     database: Arc<Database>,
     table: Arc<TableHandle>,
     view: ReadView,
+    /// Slots stay where the view's layout has them: that is where the files go.
+    _pass: LoadPass,
     /// Whether the table has rows that keys must be compared with.
     check_existing: bool,
     directory: PathBuf,
@@ -120,6 +123,7 @@ impl BulkLoad {
     /// Begins a load. The caller holds the table for itself, so that `view` sees all there is.
     pub(crate) fn new(view: ReadView, table: Arc<TableHandle>, cancel: Arc<Cancel>) -> Result<Self> {
         let database = Arc::clone(&view.database);
+        let (pass, view) = pinned(view);
         let name = format!("load-{}", database.oracle.next()?.0);
         let directory = database.directory.join("tmp").join(name);
         std::fs::create_dir_all(&directory).map_err(|error| io_error("cannot make", &directory, &error))?;
@@ -130,6 +134,7 @@ impl BulkLoad {
             database,
             table,
             view,
+            _pass: pass,
             directory,
             buffered: 0,
             buffers: BTreeMap::new(),
@@ -152,7 +157,7 @@ impl BulkLoad {
         for row in 0..batch.num_rows() {
             key.clear();
             let token = encoder.key(row, &mut key)?;
-            let buffer = self.buffers.entry(self.database.slots.route(token)).or_default();
+            let buffer = self.buffers.entry(self.view.layout.slots.route(token)).or_default();
             let buffer = &mut buffer.buckets[(token.0 >> (64 - BUCKET_BITS)) as usize];
             let start = buffer.bytes.len();
             buffer.bytes.extend_from_slice(&key);
@@ -240,7 +245,7 @@ impl BulkLoad {
     }
 
     fn ingest_shard(&self, id: ShardId, mut buffer: Buffer, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
-        let shard = self.database.shard(id)?;
+        let shard = self.view.layout.shard(id)?;
         let mut files = SortedRows::new(shard, &self.database.store, &self.directory, load);
         if buffer.runs.is_empty() {
             let mut last: Option<(&[u8], u64)> = None;
@@ -258,7 +263,9 @@ impl BulkLoad {
         let begin = Command::BeginLoad { load, table: self.table.schema.id, counts: files.counts() };
         shard.apply(&begin, Durability::Synced).map_err(apply_error)?;
         self.cancel.check()?;
-        shard.ingest(files.files())
+        shard.ingest(files.files())?;
+        // The files bypass what every other change goes through.
+        shard.owe_load(self.table.schema.id, load)
     }
 
     /// Merges the runs with what is still in memory.
@@ -314,7 +321,7 @@ impl BulkLoad {
             loads.iter_mut().filter(|l| l.load == load).for_each(|l| l.commit = Some(commit));
             commit
         };
-        for shard in self.database.shards.values() {
+        for shard in self.view.layout.shards.values() {
             let counted = shard.apply(&Command::FinishLoad { load }, Durability::Synced);
             shard.note_load(table, commit);
             // The rows are committed; counters that could not be written are made good at the next start.
@@ -328,7 +335,7 @@ impl BulkLoad {
 
     fn withdraw(&self, load: Timestamp) {
         let mut clean = true;
-        for shard in self.database.shards.values() {
+        for shard in self.view.layout.shards.values() {
             if let Err(error) = shard.apply(&Command::AbortLoad { load }, Durability::Synced) {
                 clean = false;
                 self.database.registry.report_background(&apply_error(error));
@@ -345,6 +352,13 @@ impl Drop for BulkLoad {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// The same view by a layout that stays.
+fn pinned(view: ReadView) -> (LoadPass, ReadView) {
+    let pass = view.database.topology.begin_load();
+    let layout = view.database.topology.layout();
+    (pass, view.by(layout))
 }
 
 /// 23505 for a table.

@@ -336,8 +336,7 @@ impl SessionInner {
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
         let commit = move |mutation: Mutation, timeout| {
-            let shard = crate::table::shard_of(&mutation.key, &database.slots);
-            database.commit_mutations(view.read, BTreeMap::from([(shard, vec![mutation])]), durability, timeout)
+            database.commit_mutations(view.read, vec![mutation], durability, timeout)
         };
         // Only a row that somebody else is committing right now is worth a thread that can wait.
         let committing = match commit(mutation.clone(), std::time::Duration::ZERO) {

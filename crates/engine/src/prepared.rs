@@ -6,7 +6,7 @@ use crate::point::{Point, PointUpdate};
 use crate::session::{Session, SessionInner, Work};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use evenkeel_model::{Error, Result, ShardId};
+use evenkeel_model::{Error, Result};
 use evenkeel_pql::StatementKind;
 use evenkeel_storage::View;
 use evenkeel_storage::codec::{KeyBuilder, Value};
@@ -120,15 +120,15 @@ impl Prepared {
         let key = self.point.row_key(parameters, &mut self.key)?;
         let table = &self.point.table;
         // A version that this reads is collected only after minutes: no need to register the reader.
-        let read = self.database.oracle.read();
+        let (read, layout) = {
+            let layout = self.database.topology.steady();
+            (self.database.oracle.read(), Arc::clone(&layout))
+        };
         let hidden = self.database.hidden_loads(table.schema.id, read);
-        let view = View { read, hidden: &hidden, lock_timeout: std::time::Duration::from_secs(10) };
-        let shard: ShardId = crate::table::shard_of(&key, &self.database.slots);
+        let view = View { read, hidden: &hidden, lock_timeout: std::time::Duration::from_secs(10), map: None };
         let projection = table.format.projection(&self.ids);
-        let found = self
-            .database
-            .shard(shard)?
-            .get(&key, &view, |row| projection.read(row, |index, value| each(index, value)))?;
+        let found =
+            layout.shard_of(&key)?.get(&key, &view, |row| projection.read(row, |index, value| each(index, value)))?;
         found.transpose().map(|found| found.is_some())
     }
 }

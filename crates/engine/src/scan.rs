@@ -124,19 +124,18 @@ impl ShardScan {
         projection: Vec<usize>,
         limit: Option<usize>,
     ) -> Self {
-        let database = &view.database;
+        let layout = Arc::clone(&view.layout);
         let ranges_of = |shard: ShardId| -> Vec<Range<Vec<u8>>> {
             match &route.ranges {
                 KeyRanges::All => vec![evenkeel_storage::codec::table_range(table.schema.id)],
                 KeyRanges::Some(ranges) => {
-                    ranges.iter().filter(|range| shard_of(&range.start, &database.slots) == shard).cloned().collect()
+                    ranges.iter().filter(|range| shard_of(&range.start, &layout.slots) == shard).cloned().collect()
                 }
             }
         };
-        let parts: Vec<Part> = database
-            .shards
-            .iter()
-            .map(|(id, shard)| Part { shard: Arc::clone(shard), ranges: ranges_of(*id) })
+        let parts: Vec<Part> = layout
+            .owners()
+            .map(|shard| Part { shard: Arc::clone(shard), ranges: ranges_of(shard.id()) })
             .filter(|part| !part.ranges.is_empty())
             .collect();
         let fields: Vec<_> = projection.iter().map(|at| table.arrow.fields()[*at].clone()).collect();
@@ -154,7 +153,7 @@ impl ShardScan {
             Boundedness::Bounded,
         ));
         Self {
-            shards_total: database.shards.len(),
+            shards_total: layout.shards.len(),
             keys: route.describe(),
             table,
             view,
@@ -270,7 +269,8 @@ struct PartReader {
     read: Timestamp,
     hidden: Vec<Timestamp>,
     lock_timeout: Duration,
-    _view: ReadView,
+    /// Keeps what is read where it is.
+    statement: ReadView,
     part: Part,
     range: usize,
     cursor: Option<Cursor>,
@@ -290,7 +290,7 @@ impl PartReader {
             read: view.read,
             hidden: view.database.hidden_loads(scan.table.schema.id, view.read),
             lock_timeout: view.lock_timeout,
-            _view: view.clone(),
+            statement: view.clone(),
             overlay: overlay.map(|writes| Overlay { writes: Arc::clone(writes), next: Vec::new(), done: false }),
             part,
             range: 0,
@@ -332,7 +332,8 @@ impl PartReader {
     fn read_range(&mut self, wanted: usize, rows: &mut usize, mut emit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let range = &self.part.ranges[self.range];
         let shard = &self.part.shard;
-        let view = View { read: self.read, hidden: &self.hidden, lock_timeout: self.lock_timeout };
+        let slots = &self.statement.layout.slots;
+        let view = View { read: self.read, hidden: &self.hidden, lock_timeout: self.lock_timeout, map: Some(slots) };
         let limit = wanted - *rows;
         if self.cursor.is_none() {
             self.cursor = Some(Cursor::new(range.clone()));
@@ -348,7 +349,6 @@ impl PartReader {
                 emit(row)
             })?,
             Some(overlay) => {
-                let slots = &self._view.database.slots;
                 let mut emit = |row: &[u8]| {
                     *rows += 1;
                     emit(row)

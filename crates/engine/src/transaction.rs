@@ -16,9 +16,11 @@
 //! there is none, and it never will. The second phase on the other shards needs no sync of its own for that reason.
 
 use crate::database::{Database, apply_error};
+use crate::layout::Layout;
 use crate::snapshots::Pin;
 use crate::table::shard_of;
 use evenkeel_model::{Error, Result, ShardId, SqlState, TableId, Timestamp};
+use evenkeel_rebalancer::migration::Access;
 use evenkeel_storage::codec::key::table_of;
 use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX};
 use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Operation, Shard};
@@ -208,6 +210,28 @@ struct Locked {
     in_doubt: bool,
 }
 
+impl Locked {
+    /// Whether every shard takes the writes. Asked while the keys are registered: a cutover that begins now waits for us.
+    fn may_write(&self) -> bool {
+        self.held.iter().all(|(shard, mutations)| shard.may_write(keys(mutations).into_iter()) == Access::Granted)
+    }
+
+    /// Lets go of the keys.
+    fn give_back(mut self) -> Vec<Mutation> {
+        self.let_go();
+        let mut mutations: Vec<_> = self.held.drain(..).flat_map(|(_, mutations)| mutations).collect();
+        mutations.sort_by(|a, b| a.key.cmp(&b.key));
+        mutations
+    }
+
+    fn let_go(&self) {
+        self.commit.finish();
+        for (shard, mutations) in &self.held {
+            shard.locks().release(&keys(mutations), &self.commit);
+        }
+    }
+}
+
 fn keys(mutations: &[Mutation]) -> Vec<&[u8]> {
     mutations.iter().map(|mutation| mutation.key.as_slice()).collect()
 }
@@ -217,10 +241,7 @@ impl Drop for Locked {
         if self.in_doubt {
             return;
         }
-        self.commit.finish();
-        for (shard, mutations) in &self.held {
-            shard.locks().release(&keys(mutations), &self.commit);
-        }
+        self.let_go();
     }
 }
 
@@ -272,29 +293,52 @@ impl Database {
         durability: Durability,
         lock_timeout: Duration,
     ) -> Result<()> {
-        let mut by_shard: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
-        for (key, operation) in &writes.rows {
-            let mutation = Mutation { key: key.clone(), operation: operation.clone() };
-            by_shard.entry(shard_of(key, &self.slots)).or_default().push(mutation);
-        }
-        self.commit_mutations(start, by_shard, durability, lock_timeout)?.wait()
+        let mutation =
+            |(key, operation): (&Vec<u8>, &Operation)| Mutation { key: key.clone(), operation: operation.clone() };
+        let mutations = writes.rows.iter().map(mutation).collect();
+        self.commit_mutations(start, mutations, durability, lock_timeout)?.wait()
     }
 
-    /// As [`Self::commit`], of mutations sorted by key within their shard; the wait for the disk is the caller's.
+    /// As [`Self::commit`], of mutations in ascending order of key; the wait for the disk is the caller's.
     pub(crate) fn commit_mutations(
         &self,
         start: Timestamp,
-        by_shard: BTreeMap<ShardId, Vec<Mutation>>,
+        mut mutations: Vec<Mutation>,
         durability: Durability,
         lock_timeout: Duration,
     ) -> Result<Committing> {
         let deadline = Instant::now() + lock_timeout;
+        loop {
+            let seen = self.topology.changes();
+            let layout = self.layout();
+            let locked = self.lock(&layout, mutations, deadline)?;
+            if locked.may_write() && Arc::ptr_eq(&layout, &self.layout()) {
+                return self.commit_locked(start, durability, locked);
+            }
+            // Slots are changing hands: in a moment somebody else has them, or the same shard again.
+            mutations = locked.give_back();
+            if Arc::ptr_eq(&layout, &self.layout()) {
+                self.topology.wait_for_change(seen, deadline)?;
+            }
+        }
+    }
+
+    /// Registers the keys with the shards that have them.
+    fn lock(&self, layout: &Layout, mutations: Vec<Mutation>, deadline: Instant) -> Result<Locked> {
+        let mut by_shard: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
+        for mutation in mutations {
+            by_shard.entry(shard_of(&mutation.key, &layout.slots)).or_default().push(mutation);
+        }
         let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false };
         for (id, mutations) in by_shard {
-            let shard = self.shard(id)?;
+            let shard = layout.shard(id)?;
             shard.locks().acquire(&keys(&mutations), &locked.commit, deadline)?;
             locked.held.push((Arc::clone(shard), mutations));
         }
+        Ok(locked)
+    }
+
+    fn commit_locked(&self, start: Timestamp, durability: Durability, mut locked: Locked) -> Result<Committing> {
         self.check_loads(start, &locked.held)?;
         if durability == Durability::Buffered {
             self.unsynced.store(true, Ordering::SeqCst);

@@ -1,6 +1,7 @@
 //! What one statement sees: a timestamp, the loads hidden from it, and its own transaction's writes.
 
 use crate::database::Database;
+use crate::layout::Layout;
 use crate::snapshots::Pin;
 use crate::transaction::Writes;
 use evenkeel_model::{Result, TableId, Timestamp};
@@ -13,6 +14,8 @@ use std::time::Duration;
 pub(crate) struct ReadView {
     pub(crate) database: Arc<Database>,
     pub(crate) read: Timestamp,
+    /// Where it looks for which slot, until it ends.
+    pub(crate) layout: Arc<Layout>,
     /// Keeps what is visible from being collected while the view lives.
     _pin: Arc<Pin>,
     pub(crate) writes: Option<Arc<Writes>>,
@@ -28,15 +31,24 @@ impl std::fmt::Debug for ReadView {
 impl ReadView {
     /// A view of everything acknowledged so far.
     pub(crate) fn latest(database: &Arc<Database>, lock_timeout: Duration) -> Self {
+        // Under one picture: a cutover that comes after the timestamp was taken leaves a source that can answer for it.
+        let layout = database.topology.steady();
         let pin = database.snapshots.pin(|| database.oracle.read());
-        Self { database: Arc::clone(database), read: pin.read, _pin: Arc::new(pin), writes: None, lock_timeout }
+        let (read, pin, layout) = (pin.read, Arc::new(pin), Arc::clone(&layout));
+        Self { database: Arc::clone(database), read, layout, _pin: pin, writes: None, lock_timeout }
     }
 
     /// A transaction's view.
     pub(crate) fn of(database: &Arc<Database>, read: Timestamp, writes: &Arc<Writes>, lock_timeout: Duration) -> Self {
         let pin = Arc::new(database.snapshots.pin(|| read));
         let writes = (!writes.is_empty()).then(|| Arc::clone(writes));
-        Self { database: Arc::clone(database), read, _pin: pin, writes, lock_timeout }
+        let layout = database.topology.layout();
+        Self { database: Arc::clone(database), read, layout, _pin: pin, writes, lock_timeout }
+    }
+
+    /// The same view by another layout.
+    pub(crate) fn by(self, layout: Arc<Layout>) -> Self {
+        Self { layout, ..self }
     }
 
     /// The same database as it was at an earlier time, without the transaction's own writes.
@@ -54,9 +66,8 @@ impl ReadView {
             });
         }
         let hidden = self.database.hidden_loads(table, self.read);
-        let view = View { read: self.read, hidden: &hidden, lock_timeout: self.lock_timeout };
-        let shard = crate::table::shard_of(key, &self.database.slots);
-        self.database.shard(shard)?.get(key, &view, found)
+        let view = View { read: self.read, hidden: &hidden, lock_timeout: self.lock_timeout, map: None };
+        self.layout.shard_of(key)?.get(key, &view, found)
     }
 
     /// Rows and bytes of a table, where they are known exactly for this view without reading it.
@@ -69,7 +80,9 @@ impl ReadView {
             return None;
         }
         let (mut rows, mut bytes) = (0, 0);
-        for shard in self.database.shards.values() {
+        // Counters change hands with their slots: not while they are added up.
+        let layout = self.database.topology.steady();
+        for shard in layout.shards.values() {
             let lock_timeout = self.lock_timeout;
             shard.locks().wait_for_all(self.read, || std::time::Instant::now() + lock_timeout).ok()?;
             let (count, changed) = shard.table_count(table);

@@ -4,7 +4,7 @@
 //! operator); the copies in memory follow each successful batch. `counters-exact` is asserted against full counts by
 //! the tests of this crate and by the crash test.
 
-use evenkeel_model::{Slot, TableId, Timestamp};
+use evenkeel_model::{Slot, SlotSet, TableId, Timestamp};
 use parking_lot::Mutex;
 use rocksdb::MergeOperands;
 use std::collections::{BTreeMap, HashMap};
@@ -107,6 +107,27 @@ impl Counters {
         let mut all: Vec<_> = tables.iter().map(|(table, count)| (*table, slots(count))).collect();
         all.sort_by_key(|(table, _)| *table);
         all
+    }
+
+    /// Takes out the counts of these slots, by table.
+    pub(crate) fn take(&self, slots: &SlotSet) -> Differences {
+        let mut taken = Differences::new();
+        for (table, count) in self.tables.lock().iter_mut() {
+            let concerned: Vec<Slot> = count.slots.keys().filter(|slot| slots.contains(**slot)).copied().collect();
+            for slot in concerned {
+                let Some(was) = count.slots.remove(&slot) else { continue };
+                count.total += SlotCount { rows: -was.rows, bytes: -was.bytes };
+                taken.insert((*table, slot), was);
+            }
+        }
+        taken
+    }
+
+    /// The counts of these slots, by table.
+    pub(crate) fn of(&self, slots: &SlotSet) -> Differences {
+        let tables = self.tables.lock();
+        let counts = tables.iter().flat_map(|(table, count)| count.slots.iter().map(|(slot, c)| ((*table, *slot), *c)));
+        counts.filter(|((_, slot), _)| slots.contains(*slot)).collect()
     }
 
     pub(crate) fn drop_table(&self, table: TableId) {

@@ -10,7 +10,8 @@
 //!   Command ─▶ apply ─▶ one WriteBatch ─▶ data     newest version of every row: one get, one iterator step
 //!                                         history  the versions before it, until no reader can ask for them
 //!                                         lock     intents of transactions that touch several shards
-//!                                         state    counters per slot, transaction records, loads under way
+//!                                         outbox   changes that are owed to a migration's target
+//!                                         state    counters per slot, ownership, transaction records, loads under way
 //! ```
 //!
 //! Layers, each in its module: [`codec`] (bytes), [`command`] (what can be asked of a shard), [`locks`] (who is
@@ -24,6 +25,7 @@ mod counters;
 mod failure;
 pub mod load;
 pub mod locks;
+pub mod moves;
 mod scan;
 pub mod shard;
 pub mod store;
@@ -34,6 +36,7 @@ pub use counters::SlotCount;
 pub use failure::{ApplyError, storage_error};
 pub use load::SortedRows;
 pub use locks::{InFlight, KeyLocks};
+pub use moves::{Family, FileOptions, OrderError, Owed, Sent, SortedVersions, Version};
 pub use scan::{Cursor, View};
 pub use shard::{Durability, Intent, Shard};
 pub use store::Store;

@@ -7,7 +7,8 @@
 //!
 //! Keys are taken in ascending order of shard and key, so that commits wait for each other in no circle.
 
-use evenkeel_model::{Error, SqlState, Timestamp};
+use crate::codec::key::slot_of;
+use evenkeel_model::{Error, SlotBits, SlotSet, SqlState, Timestamp};
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -171,6 +172,22 @@ impl KeyLocks {
         }
         let commits: Vec<_> = self.commits.lock().iter().filter(|commit| commit.concerns(read)).cloned().collect();
         commits.iter().try_for_each(|commit| commit.wait(deadline()))
+    }
+
+    /// Waits until every commit that holds a key of these slots has finished; `false` at the deadline. Commits that come
+    /// meanwhile are the caller's to keep off.
+    pub fn wait_for_slots(&self, slots: &SlotSet, bits: SlotBits, deadline: Instant) -> bool {
+        for part in &self.parts {
+            let holders: Vec<_> = {
+                let part = part.lock();
+                let concerned = part.iter().filter(|(key, _)| slots.contains(slot_of(key, bits)));
+                concerned.map(|(_, holder)| Arc::clone(holder)).collect()
+            };
+            if holders.iter().any(|holder| holder.wait(deadline).is_err()) {
+                return false;
+            }
+        }
+        true
     }
 
     fn part(&self, key: &[u8]) -> &Mutex<HashMap<Vec<u8>, Arc<InFlight>>> {

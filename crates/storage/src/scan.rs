@@ -4,10 +4,11 @@
 //! that changed after the reader's timestamp is `history` asked. A scan keeps nothing open between batches: it seeks
 //! again behind the last key, and versions see to it that it sees one moment all the same.
 
+use crate::codec::key::slot_of;
 use crate::failure::storage_error;
 use crate::shard::Shard;
 use crate::store::{DATA_HEADER, KIND_PUT, timestamp_of};
-use evenkeel_model::{Error, Result, SqlState, Timestamp};
+use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SlotMap, SqlState, Timestamp};
 use rocksdb::ReadOptions;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ pub struct View<'a> {
     pub hidden: &'a [Timestamp],
     /// How long to wait for a commit that is becoming visible.
     pub lock_timeout: Duration,
+    /// Which shard answers for which slot: rows of slots that are others' are passed over. Without one, all are given.
+    pub map: Option<&'a SlotMap>,
 }
 
 impl View<'_> {
@@ -53,6 +56,18 @@ impl Cursor {
     pub fn is_done(&self) -> bool {
         self.done
     }
+}
+
+/// The next slot of a shard.
+fn next_slot(map: &SlotMap, shard: ShardId, after: Slot) -> Option<Slot> {
+    (after.0 + 1..map.bits().slots() as u32).map(Slot).find(|slot| map.owner(*slot) == shard)
+}
+
+/// The first key that a slot can have in the table of another key.
+fn first_key(key: &[u8], slot: Slot, bits: SlotBits) -> Vec<u8> {
+    let mut first = key[..4].to_vec();
+    first.extend_from_slice(&bits.first_token(slot).0.to_be_bytes());
+    first
 }
 
 fn damaged_version() -> Error {
@@ -99,7 +114,27 @@ impl Shard {
         iterator.seek(&cursor.next);
         let mut activity = self.activity().reader();
         let mut seen = 0;
+        // Rows come slot by slot: what holds for one holds for the next of its slot.
+        let mut slot = None;
+        // Asked after the iterator was made: a row that it has was received before, and then the part is known by now.
+        let moving = self.is_moving();
         while let Some((key, value)) = iterator.item() {
+            if view.map.is_some() || moving {
+                let here = slot_of(key, self.slot_bits());
+                if slot != Some(here) {
+                    if let Some(map) = view.map.filter(|map| map.owner(here) != self.id()) {
+                        match next_slot(map, self.id(), here) {
+                            Some(next) => iterator.seek(first_key(key, next, self.slot_bits())),
+                            None => iterator.seek(&cursor.end),
+                        }
+                        continue;
+                    }
+                    if moving {
+                        self.check_read(here, view.read)?;
+                    }
+                    slot = Some(here);
+                }
+            }
             if seen == limit {
                 cursor.next.clear();
                 cursor.next.extend_from_slice(key);
@@ -126,12 +161,15 @@ impl Shard {
     /// Calls `found` with the row of a key, if there is one.
     ///
     /// # Errors
-    /// As [`Shard::scan`].
+    /// As [`Shard::scan`], and 40001 or 55P03 when the key's slot is moving and this is not where to look.
     #[inline]
     pub fn get<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         self.locks().wait_for_key(key, view.read, || view.deadline())?;
         self.activity().read(key);
         let value = self.db().get_pinned_cf(&self.data(), key).map_err(|error| storage_error(&error))?;
+        if self.is_moving() {
+            self.check_read(slot_of(key, self.slot_bits()), view.read)?;
+        }
         let Some(value) = value else { return Ok(None) };
         let timestamp = Timestamp(timestamp_of(&value).ok_or_else(damaged_version)?);
         if view.sees(timestamp) {

@@ -5,13 +5,15 @@ use crate::command::{Command, Mutation, Operation};
 use crate::counters::{Counters, Differences, SlotCount};
 use crate::failure::{ApplyError, storage_error};
 use crate::locks::KeyLocks;
-use crate::store::{DATA, DATA_HEADER, HISTORY, KIND_DELETE, KIND_PUT, LOCK, STATE, Store, timestamp_of};
-use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SqlState, TableId, Timestamp};
+use crate::store::{DATA, DATA_HEADER, HISTORY, KIND_DELETE, KIND_PUT, LOCK, OUTBOX, STATE, Store, timestamp_of};
+use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SlotSet, SqlState, TableId, Timestamp};
+use evenkeel_rebalancer::migration::Ownership;
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{BoundColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// When a command counts as done.
@@ -41,7 +43,16 @@ pub struct Shard {
     bits: SlotBits,
     db: DB,
     locks: KeyLocks,
-    counters: Counters,
+    pub(crate) counters: Counters,
+    /// Of slots that are being received: they are counted, and are nobody's yet.
+    pub(crate) incoming: Counters,
+    /// Held shared while a change is staged and written, so that a migration that begins misses none.
+    pub(crate) ownership: RwLock<Arc<Ownership>>,
+    /// Slots whose writes wait for a cutover that has not sealed them yet.
+    pub(crate) held: Mutex<SlotSet>,
+    /// Whether there is a part in a migration, or a hold: everybody else looks no further.
+    pub(crate) moving: AtomicBool,
+    pub(crate) outbox_next: AtomicU64,
     activity: Activity,
 }
 
@@ -51,7 +62,8 @@ impl std::fmt::Debug for Shard {
     }
 }
 
-const COUNTER: u8 = b'c';
+pub(crate) const COUNTER: u8 = b'c';
+pub(crate) const INCOMING: u8 = b'i';
 const RECORD: u8 = b't';
 const LOAD: u8 = b'l';
 
@@ -61,28 +73,29 @@ fn state_key(kind: u8, rest: &[&[u8]]) -> Vec<u8> {
     key
 }
 
-fn counter_key(table: TableId, slot: Slot) -> Vec<u8> {
-    state_key(COUNTER, &[&table.0.to_be_bytes(), &slot.0.to_be_bytes()])
+pub(crate) fn counter_key(kind: u8, table: TableId, slot: Slot) -> Vec<u8> {
+    state_key(kind, &[&table.0.to_be_bytes(), &slot.0.to_be_bytes()])
 }
 
 fn timestamp_key(kind: u8, timestamp: Timestamp) -> Vec<u8> {
     state_key(kind, &[&timestamp.0.to_be_bytes()])
 }
 
-fn history_key(key: &[u8], version: Timestamp) -> Vec<u8> {
+pub(crate) fn history_key(key: &[u8], version: Timestamp) -> Vec<u8> {
     let mut history = key.to_vec();
     history.extend_from_slice(&(!version.0).to_be_bytes());
     history
 }
 
 /// One atomic batch and what it does to the counters.
-#[derive(Default)]
-struct Changes {
-    batch: WriteBatch,
-    counts: Differences,
+pub(crate) struct Changes<'s> {
+    pub(crate) batch: WriteBatch,
+    pub(crate) counts: Differences,
+    /// In force until the batch is written: who else is owed the changes.
+    ownership: RwLockReadGuard<'s, Arc<Ownership>>,
 }
 
-impl Changes {
+impl Changes<'_> {
     fn count(&mut self, table: TableId, slot: Slot, difference: SlotCount) {
         *self.counts.entry((table, slot)).or_default() += difference;
     }
@@ -105,22 +118,29 @@ impl Shard {
             db,
             locks: KeyLocks::default(),
             counters: Counters::default(),
+            incoming: Counters::default(),
+            ownership: RwLock::default(),
+            held: Mutex::default(),
+            moving: AtomicBool::new(false),
+            outbox_next: AtomicU64::new(0),
             activity: Activity::new(bits),
         };
-        shard.load_counters()?;
+        shard.load_counters(COUNTER, &shard.counters)?;
+        shard.load_counters(INCOMING, &shard.incoming)?;
+        shard.load_moves()?;
         Ok(shard)
     }
 
-    fn load_counters(&self) -> Result<()> {
+    fn load_counters(&self, kind: u8, counters: &Counters) -> Result<()> {
         let mut counts = Differences::new();
-        self.each_state(COUNTER, |rest, value| {
+        self.each_state(kind, |rest, value| {
             let (table, slot) = rest.split_first_chunk::<4>()?;
             let slot = slot.first_chunk::<4>()?;
             let key = (TableId(u32::from_be_bytes(*table)), Slot(u32::from_be_bytes(*slot)));
             counts.insert(key, SlotCount::decode(value)?);
             Some(())
         })?;
-        self.counters.add(&counts, Timestamp::ZERO);
+        counters.add(&counts, Timestamp::ZERO);
         Ok(())
     }
 
@@ -177,7 +197,11 @@ impl Shard {
         self.column_family(LOCK)
     }
 
-    fn state(&self) -> Arc<BoundColumnFamily<'_>> {
+    pub(crate) fn outbox(&self) -> Arc<BoundColumnFamily<'_>> {
+        self.column_family(OUTBOX)
+    }
+
+    pub(crate) fn state(&self) -> Arc<BoundColumnFamily<'_>> {
         self.column_family(STATE)
     }
 
@@ -210,17 +234,21 @@ impl Shard {
         }
     }
 
+    fn changes(&self) -> Changes<'_> {
+        Changes { batch: WriteBatch::default(), counts: Differences::new(), ownership: self.ownership.read() }
+    }
+
     fn write(
         &self,
-        changes: Changes,
+        changes: Changes<'_>,
         commit: Timestamp,
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let Changes { mut batch, counts } = changes;
+        let Changes { mut batch, counts, ownership: _in_force } = changes;
         let state = self.state();
         for ((table, slot), difference) in &counts {
             if *difference != SlotCount::default() {
-                batch.merge_cf(&state, counter_key(*table, *slot), difference.encode());
+                batch.merge_cf(&state, counter_key(COUNTER, *table, *slot), difference.encode());
             }
         }
         let mut options = WriteOptions::default();
@@ -238,7 +266,7 @@ impl Shard {
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
         let since = Instant::now();
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for Mutation { key, operation } in mutations {
             self.stage(&mut changes, key, operation, start, commit)?;
             self.activity.write(key);
@@ -250,7 +278,7 @@ impl Shard {
     /// Adds one version: the newest goes to `data`, the one it replaces to `history`.
     fn stage(
         &self,
-        changes: &mut Changes,
+        changes: &mut Changes<'_>,
         key: &[u8],
         operation: &Operation,
         start: Timestamp,
@@ -283,10 +311,19 @@ impl Shard {
             Operation::Delete => value.push(KIND_DELETE),
         }
         if *operation != Operation::Delete || old.is_some() {
+            self.mirror(changes, key, &value);
             changes.batch.put_cf(&self.data(), key, value);
         }
         changes.count(table, slot, difference);
         Ok(())
+    }
+
+    /// Puts a change to a slot that is moving away into the outbox, too.
+    fn mirror(&self, changes: &mut Changes<'_>, key: &[u8], value: &[u8]) {
+        if let Some(migration) = changes.ownership.mirrors(slot_of(key, self.bits)) {
+            let (at, entry) = self.outbox_entry(migration, key, value);
+            changes.batch.put_cf(&self.outbox(), at, entry);
+        }
     }
 
     fn prewrite(
@@ -297,7 +334,7 @@ impl Shard {
         mutations: &[Mutation],
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for Mutation { key, operation } in mutations {
             let newest = self.db.get_pinned_cf(&self.data(), key)?.and_then(|value| timestamp_of(&value));
             if newest.is_some_and(|version| Timestamp(version) > start) {
@@ -325,7 +362,7 @@ impl Shard {
         record: bool,
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for key in keys {
             let Some(intent) = self.intent(key)?.filter(|intent| intent.transaction == transaction) else { continue };
             self.stage(&mut changes, key, &intent.operation, transaction, commit)?;
@@ -344,7 +381,7 @@ impl Shard {
         keys: &[Vec<u8>],
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for key in keys {
             if self.intent(key)?.is_some_and(|intent| intent.transaction == transaction) {
                 changes.batch.delete_cf(&self.lock(), key);
@@ -354,7 +391,7 @@ impl Shard {
     }
 
     fn forget(&self, transactions: &[Timestamp], durability: Durability) -> std::result::Result<(), ApplyError> {
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for transaction in transactions {
             changes.batch.delete_cf(&self.state(), timestamp_key(RECORD, *transaction));
         }
@@ -372,7 +409,7 @@ impl Shard {
             value.extend_from_slice(&slot.0.to_le_bytes());
             value.extend_from_slice(&count.encode());
         }
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         changes.batch.put_cf(&self.state(), timestamp_key(LOAD, load), value);
         self.write(changes, Timestamp::ZERO, Durability::Synced)
     }
@@ -381,7 +418,7 @@ impl Shard {
         let key = timestamp_key(LOAD, load);
         let Some(value) = self.db.get_pinned_cf(&self.state(), &key)? else { return Ok(()) };
         let (table, counts) = decode_load(&value).ok_or_else(|| Error::internal("a load's record is damaged"))?;
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         for (slot, count) in counts {
             changes.count(table, slot, count);
         }
@@ -397,7 +434,7 @@ impl Shard {
         let (table, _) = decode_load(&value).ok_or_else(|| Error::internal("a load's record is damaged"))?;
         let mut deletion = load.0.to_le_bytes().to_vec();
         deletion.push(KIND_DELETE);
-        let mut changes = Changes::default();
+        let mut changes = self.changes();
         let range = table_range(table);
         let mode = IteratorMode::From(&range.start, rocksdb::Direction::Forward);
         for item in self.db.iterator_cf(&self.data(), mode) {
@@ -406,10 +443,12 @@ impl Shard {
                 break;
             }
             if timestamp_of(&value) == Some(load.0) && value.get(8) == Some(&KIND_PUT) {
+                self.mirror(&mut changes, &row, &deletion);
                 changes.batch.put_cf(&self.data(), row, &deletion);
             }
             if changes.batch.len() >= BATCH {
-                self.write(std::mem::take(&mut changes), Timestamp::ZERO, Durability::Buffered)?;
+                self.write(changes, Timestamp::ZERO, Durability::Buffered)?;
+                changes = self.changes();
             }
         }
         changes.batch.delete_cf(&self.state(), key);
@@ -543,7 +582,11 @@ impl Shard {
     /// When the disk fails.
     pub fn replay(&self, commit: Timestamp, mutations: &[Mutation]) -> Result<bool> {
         // A commit is one batch: it is there as a whole or not at all.
-        let Some(first) = mutations.first() else { return Ok(false) };
+        let ownership = self.ownership();
+        // What has left since is its new owner's, and was on disk before it left.
+        let Some(first) = mutations.first().filter(|m| ownership.owned().contains(slot_of(&m.key, self.bits))) else {
+            return Ok(false);
+        };
         if self.version(&first.key)?.is_some_and(|version| version >= commit) {
             return Ok(false);
         }

@@ -17,6 +17,7 @@ pub(crate) const HISTORY: &str = "history";
 pub(crate) const LOCK: &str = "lock";
 /// Counters, transaction records, loads under way.
 pub(crate) const STATE: &str = "state";
+pub(crate) const OUTBOX: &str = "outbox";
 
 /// Bytes before the row in [`DATA`]'s values.
 pub(crate) const DATA_HEADER: usize = 9;
@@ -144,6 +145,7 @@ impl Store {
             ColumnFamilyDescriptor::new(HISTORY, history),
             ColumnFamilyDescriptor::new(LOCK, self.options()),
             ColumnFamilyDescriptor::new(STATE, state),
+            ColumnFamilyDescriptor::new(OUTBOX, self.options()),
         ]
     }
 }

@@ -277,7 +277,7 @@ impl World {
 
     /// Everything that a reader at `read` sees is the model's.
     fn check(&self, read: u64, hidden: &[Timestamp]) {
-        let view = View { read: Timestamp(read), hidden, lock_timeout: Duration::from_secs(10) };
+        let view = View { read: Timestamp(read), hidden, lock_timeout: Duration::from_secs(10), map: None };
         for table in [TableId(1), TableId(2)] {
             let mut seen = Vec::new();
             let mut cursor = Cursor::new(table_range(table));

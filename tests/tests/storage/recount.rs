@@ -20,7 +20,7 @@ pub fn counted(shard: &Shard) -> Counts {
 /// # Errors
 /// What the disk says.
 pub fn recount(shard: &Shard, hidden: &[Timestamp]) -> Result<Counts> {
-    let view = View { read: Timestamp::MAX, hidden, lock_timeout: Duration::from_secs(10) };
+    let view = View { read: Timestamp::MAX, hidden, lock_timeout: Duration::from_secs(10), map: None };
     let mut counts = Counts::new();
     let mut cursor = Cursor::new(Vec::new()..vec![0xFF; 16]);
     while !cursor.is_done() {

@@ -121,7 +121,7 @@ impl Story {
         let at = take(args, "at")?;
         let hidden = args.take_key("hidden").map(timestamp).transpose()?;
         let hidden: Vec<_> = hidden.into_iter().collect();
-        Ok(read(&View { read: at, hidden: &hidden, lock_timeout: Duration::from_secs(10) }))
+        Ok(read(&View { read: at, hidden: &hidden, lock_timeout: Duration::from_secs(10), map: None }))
     }
 
     fn get(&self, mut args: ArgumentConsumer<'_>) -> Answer {
