@@ -33,7 +33,7 @@ impl Temporary {
     #[must_use]
     pub fn new(shards: u32) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let options = OpenOptions { shards: Some(shards) };
+        let options = OpenOptions { shards: Some(shards), ..OpenOptions::default() };
         let database = Database::open(&directory.path().join("data"), &options).expect("a new database");
         Self { database, directory }
     }
@@ -54,6 +54,13 @@ impl Temporary {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.directory.path()
+    }
+}
+
+impl Drop for Temporary {
+    /// Migrations hold the database, too: they stop before its directory goes.
+    fn drop(&mut self) {
+        Arc::clone(&self.database).close();
     }
 }
 
@@ -130,6 +137,21 @@ pub async fn lines(session: &Session, statement: &str) -> Vec<String> {
         Ok(answered) => answered.lines(),
         Err(error) => panic!("{statement}\nfailed: {}", spelled(&error)),
     }
+}
+
+/// A time after all that has been written and before all that will be: the clock's next tick, once it is over.
+pub async fn moment(session: &Session) -> String {
+    let tick = || async { lines(session, "SELECT date_trunc('millisecond', now()) AS tick").await.remove(0) };
+    let first = tick().await;
+    let mut now = tick().await;
+    while now == first {
+        now = tick().await;
+    }
+    let moment = now.clone();
+    while now == moment {
+        now = tick().await;
+    }
+    moment
 }
 
 /// An error on one line: state, message, detail and hint.

@@ -111,7 +111,8 @@ fn settings_page() -> String {
          `SHOW name` shows one, `SYSTEM.SETTINGS` all, with where each value comes from.\n\n\
          A duration is a number of seconds, or text with `ms`, `s`, `min`, `h` or `d`: `90`, `'90s'`, `'1.5min'`. A size is \
          a number of bytes, or text with `B`, `KiB`, `MiB`, `GiB`, `TiB` (or `kB`, `MB`, `GB`, `TB`): `'64MiB'`. A switch \
-         is `on` or `off`.\n\n\
+         is `on` or `off`, or `true` or `false`. A part of a whole, and a deviation from a fair share, is a part of 1: \
+         `0.15`. A word needs no quotes: `adaptive`.\n\n\
          | setting | default | range | scope | what it does |\n|---|---|---|---|---|\n",
     );
     for setting in SETTINGS {
@@ -229,7 +230,7 @@ async fn run(session: &Session, statement: &str, variables: &[(String, String)])
 async fn run_examples(page: &Path) -> Result<usize, String> {
     let (_, blocks) = parts(&read(page));
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let options = OpenOptions { shards: Some(2) };
+    let options = OpenOptions { shards: Some(2), ..OpenOptions::default() };
     let database = Database::open(&directory.path().join("database"), &options).map_err(|error| error.message)?;
     let session = Session::new(&database, "documents");
     let moment = run(&session, "SELECT now()", &[]).await?.unwrap_or_default();

@@ -16,6 +16,8 @@
 mod activity;
 #[path = "language/conflicts.rs"]
 mod conflicts;
+#[path = "language/connection.rs"]
+mod connection;
 #[path = "language/copying.rs"]
 mod copying;
 #[path = "language/flights.rs"]
@@ -26,5 +28,7 @@ mod large;
 mod past;
 #[path = "language/prepared.rs"]
 mod prepared;
+#[path = "language/questions.rs"]
+mod questions;
 #[path = "language/scripts.rs"]
 mod scripts;

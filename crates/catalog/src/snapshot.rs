@@ -1,7 +1,7 @@
 //! Everything the computed tables are computed from, taken at one moment.
 
 use crate::schema::{Table, View};
-use evenkeel_model::{Epoch, Setting, ShardId, Slot};
+use evenkeel_model::{Epoch, JobId, MigrationId, Setting, ShardId, Slot};
 
 /// The state of a database at one moment.
 #[derive(Clone, Debug, Default)]
@@ -16,12 +16,20 @@ pub struct Snapshot {
     pub slow_queries: Vec<SlowQuery>,
     pub transactions: Vec<Transaction>,
     pub events: Vec<Event>,
+    pub nodes: Vec<Node>,
+    pub jobs: Vec<Job>,
+    pub migrations: Vec<Migration>,
+    pub decisions: Vec<Decision>,
+    pub hot_shards: Vec<HotShard>,
+    pub shard_metrics: Vec<ShardMetric>,
 }
 
 /// A shard.
 #[derive(Clone, Debug)]
 pub struct Shard {
     pub id: ShardId,
+    pub state: &'static str,
+    pub pinned: bool,
     pub slots: usize,
     pub rows: i64,
     pub storage_bytes: u64,
@@ -112,4 +120,109 @@ pub struct Event {
     pub kind: String,
     pub subject: String,
     pub message: String,
+}
+
+/// A process that hosts shards.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub id: u32,
+    pub address: String,
+    pub zone: Option<String>,
+    /// How much it is meant to carry, compared with the others.
+    pub weight: f64,
+    pub state: &'static str,
+    pub shards: usize,
+    pub slots: usize,
+    pub rows: i64,
+    pub storage_bytes: u64,
+    /// `None` for the node that answers.
+    pub last_heartbeat_ms: Option<i64>,
+}
+
+/// What a statement or a monitor asked for.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub id: JobId,
+    pub kind: &'static str,
+    /// `None` when a monitor asked.
+    pub statement: Option<String>,
+    pub state: &'static str,
+    pub reason: Option<String>,
+    pub migrations_done: usize,
+    pub migrations_total: usize,
+    /// 0 to 100.
+    pub progress_pct: f64,
+    pub eta_seconds: Option<f64>,
+    /// The largest deviation from a fair share when the plan was made: 0.15 is 15 %.
+    pub imbalance_before: Option<f64>,
+    pub imbalance_now: Option<f64>,
+    pub created_at_ms: i64,
+    pub finished_at_ms: Option<i64>,
+    pub error: Option<String>,
+}
+
+/// A live move of slots, planned, under way or over.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    pub id: MigrationId,
+    pub job: JobId,
+    pub source: ShardId,
+    pub target: ShardId,
+    pub phase: &'static str,
+    pub slots: usize,
+    pub rows_migrated: u64,
+    pub rows_total: u64,
+    pub bytes_migrated: u64,
+    /// 0 to 100.
+    pub progress_pct: f64,
+    pub rows_per_second: f64,
+    pub eta_seconds: Option<f64>,
+    /// How long writes were held back; `None` before the cutover.
+    pub cutover_ms: Option<f64>,
+    pub throttled: bool,
+    pub error: Option<String>,
+    pub started_at_ms: Option<i64>,
+    pub finished_at_ms: Option<i64>,
+}
+
+/// Whether something was started, and why.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub time_ms: i64,
+    pub trigger: &'static str,
+    pub decision: &'static str,
+    pub reason: String,
+    /// From a fair share: 0.15 is 15 %.
+    pub max_deviation: f64,
+    pub dimension: &'static str,
+    pub overloaded: Vec<ShardId>,
+    pub underloaded: Vec<ShardId>,
+}
+
+/// A shard beyond a limit of its own, in one dimension.
+#[derive(Clone, Debug)]
+pub struct HotShard {
+    pub shard: ShardId,
+    pub dimension: &'static str,
+    pub value: f64,
+    pub threshold: f64,
+    pub since_ms: i64,
+    pub cooldown_until_ms: Option<i64>,
+}
+
+/// One measurement of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardMetric {
+    pub time_ms: i64,
+    pub shard: ShardId,
+    pub rows: i64,
+    pub storage_bytes: u64,
+    pub memory_bytes: u64,
+    pub read_rows_per_second: f64,
+    pub written_rows_per_second: f64,
+    pub cpu_cores: f64,
+    /// `None` where no statement used the shard.
+    pub latency_ms_p99: Option<f64>,
+    /// Sessions that used the shard; `None` where they were not counted.
+    pub connections: Option<u64>,
 }

@@ -1,135 +1,21 @@
 //! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
 
-use crate::database::Database;
 use crate::output::{Event, Output};
 use crate::planning::{Names, Planning, byte_span};
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, stream};
 use crate::types::{fold, table_name};
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::displayable;
-use evenkeel_catalog::Snapshot;
-use evenkeel_catalog::snapshot as state;
-use evenkeel_model::{Error, Result, SETTINGS, Setting, SettingScope, SqlState, Token};
+use evenkeel_model::{Error, Result, Setting, SettingScope, SqlState, Token};
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{Assignment, Show, Statement};
 use evenkeel_storage::codec::{Cells, KeyBuilder, Value};
 use sqlparser::ast::{self, Spanned};
 use std::sync::Arc;
-
-impl Database {
-    /// Everything the SYSTEM tables are computed from, now.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
-            shards: self.shard_states(),
-            slots: self.slot_states(),
-            settings: self.setting_states(),
-            tables: self.table_states(),
-            views: self.schemas().views.values().cloned().collect(),
-            sessions: self.session_states(),
-            queries: self.query_states(),
-            slow_queries: self.registry.slow_queries(),
-            transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
-            events: self.registry.events(),
-        }
-    }
-
-    fn shard_states(&self) -> Vec<state::Shard> {
-        let created_at_ms = self.meta.get::<i64>("created_at").ok().flatten().unwrap_or(0);
-        let layout = self.layout();
-        layout
-            .shards
-            .values()
-            .map(|shard| {
-                let rates = self.registry.rates(shard.id());
-                let (storage_bytes, history_bytes) = shard.storage_bytes();
-                state::Shard {
-                    id: shard.id(),
-                    slots: layout.slots.count(shard.id()),
-                    rows: shard.slot_counts().values().map(|count| count.rows).sum(),
-                    storage_bytes,
-                    history_bytes,
-                    memory_bytes: shard.memory_bytes(),
-                    read_rows_per_second: rates.reads,
-                    written_rows_per_second: rates.writes,
-                    cpu_cores: rates.cores,
-                    epoch: layout.slots.epoch(),
-                    created_at_ms,
-                }
-            })
-            .collect()
-    }
-
-    fn slot_states(&self) -> Vec<state::SlotState> {
-        let layout = self.layout();
-        let counts: std::collections::BTreeMap<_, _> =
-            layout.shards.values().flat_map(|shard| shard.slot_counts()).collect();
-        let slot = |(slot, shard): (evenkeel_model::Slot, evenkeel_model::ShardId)| {
-            let count = counts.get(&slot).copied().unwrap_or_default();
-            let (reads, writes) = layout.shards.get(&shard).map_or((0, 0), |shard| shard.activity().of(slot));
-            state::SlotState { slot, shard, rows: count.rows, bytes: count.bytes, reads, writes }
-        };
-        layout.slots.iter().map(slot).collect()
-    }
-
-    fn setting_states(&self) -> Vec<state::SettingState> {
-        let stored = self.settings.read();
-        let (effective, layout) = (self.settings(), self.layout());
-        let state = |setting: &'static Setting| {
-            let (value, origin) = match (setting.name, stored.get(setting.name)) {
-                ("shards", _) => (layout.shards.len().to_string(), "creation"),
-                ("slot_bits", _) => (layout.slots.bits().get().to_string(), "creation"),
-                (_, Some(stored)) => (stored.value.clone(), "ALTER SYSTEM"),
-                (_, None) => (effective.effective(setting).to_string(), "default"),
-            };
-            let changed_at_ms = stored.get(setting.name).map(|stored| stored.changed_at);
-            state::SettingState { setting, value, origin, changed_at_ms }
-        };
-        SETTINGS.iter().map(state).collect()
-    }
-
-    fn table_states(&self) -> Vec<state::TableState> {
-        // Counters change hands with their slots: not while they are added up.
-        let layout = self.topology.steady();
-        let count = |table: &Arc<crate::table::TableHandle>| {
-            let counts = layout.shards.values().map(|shard| shard.table_count(table.schema.id).0);
-            let (rows, bytes) = counts.fold((0, 0), |sum, count| (sum.0 + count.rows, sum.1 + count.bytes));
-            state::TableState { table: table.schema.clone(), rows, bytes }
-        };
-        self.schemas().tables.values().map(count).collect()
-    }
-
-    fn session_states(&self) -> Vec<state::Session> {
-        let sessions = self.registry.sessions.lock();
-        let state = |(id, session): (&u64, &crate::registry::SessionState)| state::Session {
-            id: *id,
-            application: session.application.clone(),
-            state: match (session.running, &session.transaction) {
-                (1.., _) => "active",
-                (0, Some(_)) => "idle in transaction",
-                (0, None) => "idle",
-            },
-            statements: session.statements,
-            started_at_ms: session.started_at_ms,
-        };
-        sessions.iter().map(state).collect()
-    }
-
-    fn query_states(&self) -> Vec<state::Query> {
-        let queries = self.registry.queries.lock();
-        let state = |(id, query): (&u64, &crate::registry::RunningQuery)| state::Query {
-            id: *id,
-            session: query.session,
-            statement: query.statement.clone(),
-            started_at_ms: query.started_at_ms,
-            elapsed_ms: query.started.elapsed().as_secs_f64() * 1e3,
-        };
-        queries.iter().map(state).collect()
-    }
-}
 
 /// The text of a setting's value: a literal, or a bare word.
 pub(crate) fn value_text(value: &ast::Expr, text: &str) -> Result<String> {
@@ -201,10 +87,11 @@ impl SessionInner {
                              FROM system.shards ORDER BY shard_id"
                 .to_string(),
             Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string(),
-            Show::Jobs | Show::Nodes | Show::Balancer => {
-                return Err(Error::unsupported("there are no jobs, nodes or balancer in this version")
-                    .with_hint("SHOW SHARDS shows where rows are"));
-            }
+            Show::Jobs => "SELECT job_id, kind, state, progress_pct, eta_seconds, migrations_done, migrations_total, \
+                           statement FROM system.jobs ORDER BY job_id"
+                .to_string(),
+            Show::Nodes => "SELECT * FROM system.nodes ORDER BY node_id".to_string(),
+            Show::Balancer => return self.show_balancer(output).await,
             Show::Variable(name) if fold(&name) == "all" => {
                 "SELECT name, value, description FROM system.settings ORDER BY name".to_string()
             }
@@ -343,9 +230,9 @@ impl SessionInner {
         let shard = layout.slots.owner(slot);
         let columns = [
             ("token", Column::Text(vec![Some(format!("{:016x}", token.0))])),
-            ("slot", Column::Number(vec![i64::from(slot.0)])),
-            ("shard_id", Column::Number(vec![i64::from(shard.0)])),
-            ("node_id", Column::Number(vec![1])),
+            ("slot", Column::Number(vec![Some(i64::from(slot.0))])),
+            ("shard_id", Column::Number(vec![Some(i64::from(shard.0))])),
+            ("node_id", Column::Number(vec![Some(1)])),
         ];
         send_rows(output, &columns).await?;
         Ok(Outcome::rows("LOCATE", 1))
@@ -371,9 +258,11 @@ impl SessionInner {
                 }
                 _ => return Err(not_explained(analyze)),
             },
-            StatementKind::Shard(_) => {
-                return Err(Error::unsupported("shard statements are not carried out in this version, nor explained"));
+            StatementKind::Shard(_) if analyze => {
+                return Err(Error::unsupported("EXPLAIN ANALYZE would carry the statement out")
+                    .with_hint("EXPLAIN shows its plan; WAIT FOR JOB shows how a job goes"));
             }
+            StatementKind::Shard(statement) => return self.explain_shards(&statement, text, output).await,
             _ => return Err(not_explained(analyze)),
         };
         let (planning, plan) = self.plan(state, query, text).await?;
@@ -451,19 +340,22 @@ fn type_name(data_type: &DataType) -> String {
 /// A column of a small answer.
 pub(crate) enum Column {
     Text(Vec<Option<String>>),
-    Number(Vec<i64>),
+    Number(Vec<Option<i64>>),
+    Float(Vec<Option<f64>>),
 }
 
 /// Answers with a few rows.
 pub(crate) async fn send_rows(output: &Output, columns: &[(&str, Column)]) -> Result<()> {
     let field = |(name, column): &(&str, Column)| match column {
         Column::Text(_) => Field::new(*name, DataType::Utf8, true),
-        Column::Number(_) => Field::new(*name, DataType::Int64, false),
+        Column::Number(_) => Field::new(*name, DataType::Int64, true),
+        Column::Float(_) => Field::new(*name, DataType::Float64, true),
     };
     let array = |(_, column): &(&str, Column)| -> ArrayRef {
         match column {
             Column::Text(values) => Arc::new(StringArray::from(values.clone())),
             Column::Number(values) => Arc::new(Int64Array::from(values.clone())),
+            Column::Float(values) => Arc::new(Float64Array::from(values.clone())),
         }
     };
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));

@@ -4,7 +4,8 @@
 //! |---|---|---|---|
 //! | decimal | integer | cuts off | rounds half away from zero |
 //! | float | integer | cuts off | rounds half to even |
-//! | float | decimal | the binary fraction | the shortest decimal fraction of 15 digits (6 of a real) |
+//! | float | decimal | the binary fraction | the decimal fraction of 15 digits (6 of a real) |
+//! | text | decimal | no exponents | exponents |
 //! | text | bytea | the text's bytes | `\x` and hexadecimal digits |
 //! | text | interval | words only | all of PostgreSQL's spellings |
 //!
@@ -12,7 +13,6 @@
 
 use crate::error::{arrow_error, external};
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, PrimitiveArray};
-use arrow::compute::kernels::cast_utils::parse_decimal;
 use arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
     IntervalUnit,
@@ -30,7 +30,7 @@ fn differs(from: &DataType, to: &DataType) -> bool {
         DataType::Int16 | DataType::Int32 | DataType::Int64 => {
             matches!(from, DataType::Decimal128(_, scale) if *scale > 0) || is_float(from)
         }
-        DataType::Decimal128(..) => is_float(from),
+        DataType::Decimal128(..) => is_float(from) || from.is_string(),
         DataType::Binary | DataType::Interval(IntervalUnit::MonthDayNano) => from.is_string(),
         _ => false,
     }
@@ -79,18 +79,59 @@ where
 }
 
 fn decimals(array: &ArrayRef, precision: u8, scale: i8) -> Result<ArrayRef> {
-    let parse = |text: String| {
-        parse_decimal::<Decimal128Type>(&text, precision, scale).map_err(|_| {
-            Error::new(SqlState::NumericValueOutOfRange, format!("decimal({precision},{scale}) does not hold {text}"))
-        })
-    };
+    let parse = |text: &str| decimal(text, precision, scale);
     let values: Decimal128Array = match array.data_type() {
-        DataType::Float32 => {
-            array.as_primitive::<Float32Type>().try_unary(|value| parse(format!("{value:.5e}")))?
+        DataType::Float32 => array.as_primitive::<Float32Type>().try_unary(|value| parse(&format!("{value:.5e}")))?,
+        DataType::Float64 => array.as_primitive::<Float64Type>().try_unary(|value| parse(&format!("{value:.14e}")))?,
+        _ => {
+            let texts = arrow::compute::cast(array, &DataType::Utf8View).map_err(arrow_error)?;
+            texts.as_string_view().iter().map(|text| text.map(parse).transpose()).collect::<Result<_>>()?
         }
-        _ => array.as_primitive::<Float64Type>().try_unary(|value| parse(format!("{value:.14e}")))?,
     };
     values.with_precision_and_scale(precision, scale).map(|array| Arc::new(array) as ArrayRef).map_err(arrow_error)
+}
+
+/// The unscaled value of `-12.5e3` as a decimal, rounded half away from zero.
+fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
+    let invalid =
+        || Error::new(SqlState::InvalidTextRepresentation, format!("invalid input for type decimal: \"{text}\""));
+    let too_large = || {
+        let message = format!("decimal({precision},{scale}) out of range: {text}");
+        Error::new(SqlState::NumericValueOutOfRange, message)
+    };
+    let unsigned = text.trim().trim_start_matches(['-', '+']);
+    let negative = text.trim().starts_with('-');
+    if text.trim().len() > unsigned.len() + 1 {
+        return Err(invalid());
+    }
+    if ["NaN", "inf", "Infinity"].contains(&unsigned) {
+        return Err(too_large());
+    }
+    let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(invalid());
+    }
+    let exponent: i32 = exponent.parse().map_err(|_| invalid())?;
+    // So many of the digits count, the next one decides how they are rounded.
+    let kept = (whole.len() as i64) + i64::from(exponent) + i64::from(scale);
+    let significant = digits.trim_start_matches('0');
+    let Ok(kept) = usize::try_from(kept - (digits.len() - significant.len()) as i64) else { return Ok(0) };
+    if significant.is_empty() {
+        return Ok(0);
+    }
+    if kept > usize::from(precision) {
+        return Err(too_large());
+    }
+    let counted = format!("{:0<kept$}", significant.get(..kept).unwrap_or(significant));
+    let counted: i128 = if counted.is_empty() { 0 } else { counted.parse().map_err(|_| too_large())? };
+    let rounded = counted + i128::from(significant.as_bytes().get(kept).is_some_and(|digit| *digit >= b'5'));
+    match rounded < 10_i128.pow(u32::from(precision)) {
+        true if negative => Ok(-rounded),
+        true => Ok(rounded),
+        false => Err(too_large()),
+    }
 }
 
 fn intervals(array: &ArrayRef) -> Result<ArrayRef> {

@@ -16,6 +16,7 @@ use crate::layout::{Layout, Topology};
 use crate::meta::{Meta, MetaChange};
 use crate::oracle::{Oracle, now_ms};
 use crate::planning::Planner;
+use crate::rebalancing::{self, Rebalancing};
 use crate::registry::Registry;
 use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
@@ -42,6 +43,19 @@ const MARK: &str = "log_mark";
 pub struct OpenOptions {
     /// Shards of a new database; the setting `shards` where there is none. An existing database keeps its own.
     pub shards: Option<u32>,
+    /// Who is told when a migration goes from phase to phase.
+    pub on_phase: Option<PhaseHook>,
+}
+
+/// Called with the number of a migration and the name of the phase that it enters, before its record is kept (`false`) and
+/// after (`true`). Tests end the process there.
+#[derive(Clone)]
+pub struct PhaseHook(pub Arc<dyn Fn(u64, &str, bool) + Send + Sync>);
+
+impl std::fmt::Debug for PhaseHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PhaseHook")
+    }
 }
 
 /// Schemas and views at one moment.
@@ -89,6 +103,7 @@ pub struct Database {
     pub(crate) oracle: Oracle,
     pub(crate) store: Store,
     pub(crate) topology: Arc<Topology>,
+    pub(crate) rebalancing: Rebalancing,
     pub(crate) schemas: RwLock<Arc<Schemas>>,
     /// Held while a schema changes, so that changes follow one another.
     pub(crate) schema_change: tokio::sync::Mutex<()>,
@@ -136,7 +151,8 @@ impl Database {
         let effective = Arc::new(effective_settings(&settings));
         let store = Store::new(effective.size("cache_size") as usize)?;
         let mut shards = BTreeMap::new();
-        for id in slots.shards() {
+        let listed = rebalancing::list(&meta, &slots)?;
+        for id in listed.keys().copied() {
             let path = directory.join("shards").join(id.to_string());
             if !created && !path.join("CURRENT").exists() {
                 return Err(Error::new(SqlState::DataCorrupted, format!("the files of shard {id} are missing"))
@@ -158,6 +174,7 @@ impl Database {
             directory: directory.to_path_buf(),
             oracle: Oracle::open(Arc::clone(&meta))?,
             store,
+            rebalancing: Rebalancing::open(&meta, listed, options.on_phase.clone())?,
             topology: Arc::new(Topology::new(Layout::new(slots, shards))),
             schemas: RwLock::new(Arc::new(schemas)),
             schema_change: tokio::sync::Mutex::default(),
@@ -183,6 +200,7 @@ impl Database {
         }
         let last = database.recover()?;
         database.start_log(last)?;
+        database.resume_rebalancing()?;
         *database.background.lock() = Some(Background::start(Arc::downgrade(&database)));
         Ok(database)
     }
@@ -190,6 +208,12 @@ impl Database {
     /// The directory.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Lets migrations stop where they are, and closes the database once nobody else has it. What was begun goes on when
+    /// it is opened again.
+    pub fn close(self: Arc<Self>) {
+        self.stop_rebalancing();
     }
 
     /// How many shards there are.
@@ -213,7 +237,9 @@ impl Database {
     fn replay_log(&self) -> Result<RecordNumber> {
         let mark = self.meta.get::<LogMark>(MARK)?.unwrap_or_default();
         for (id, sequence) in &mark.sequences {
-            let found = self.shard(*id)?.sequence();
+            // A shard that was removed since had nothing left.
+            let Ok(shard) = self.shard(*id) else { continue };
+            let found = shard.sequence();
             if found < *sequence {
                 return Err(Error::new(
                     SqlState::DataCorrupted,
@@ -231,7 +257,8 @@ impl Database {
             // A table that was dropped meanwhile has no rows any more.
             let kept: Vec<_> =
                 mutations.into_iter().filter(|m| table_of(&m.key).is_some_and(|t| tables.contains(&t))).collect();
-            replayed += u64::from(self.shard(shard)?.replay(commit, &kept)?);
+            let Ok(shard) = self.shard(shard) else { continue };
+            replayed += u64::from(shard.replay(commit, &kept)?);
         }
         if replayed > 0 {
             self.event("recovery", "commit log", &format!("applied {replayed} commits that shards had not kept"));
@@ -263,7 +290,7 @@ impl Database {
     }
 
     /// Puts everything that was applied on disk, and notes that the commit log is not needed up to `last`.
-    fn mark_log(&self, last: RecordNumber) -> Result<()> {
+    pub(crate) fn mark_log(&self, last: RecordNumber) -> Result<()> {
         let mut sequences = BTreeMap::new();
         for (id, shard) in &self.layout().shards {
             let sequence = shard.sequence();
@@ -271,6 +298,11 @@ impl Database {
             sequences.insert(*id, sequence);
         }
         self.meta.put(MARK, &LogMark { record: last, sequences })
+    }
+
+    /// The last record of the commit log; everything up to it is applied.
+    pub(crate) fn log_last(&self) -> RecordNumber {
+        self.log().last()
     }
 
     pub(crate) fn log(&self) -> &CommitLog {
@@ -336,6 +368,10 @@ impl Database {
 
     /// Removes the rows of dropped tables that no reader can ask for.
     pub(crate) fn purge_dropped(&self) -> Result<()> {
+        // A copy that is under way would bring rows back.
+        if self.rebalancing.is_moving() {
+            return Ok(());
+        }
         let oldest = self.snapshots.oldest().unwrap_or(Timestamp::MAX);
         let ready: Vec<_> = self.dropped.lock().iter().filter(|(_, at)| *at < oldest).copied().collect();
         for (table, at) in ready {
@@ -380,6 +416,8 @@ impl Database {
         // A commit that a restart may apply again must find what it replaced or what deleted its row.
         let unmarked = self.log.get().map_or(Timestamp::MAX, CommitLog::oldest_unmarked);
         safe = safe.min(Timestamp(unmarked.0 - 1));
+        // A deletion that a migration's target collects could no longer hide an older version on its way there.
+        safe = safe.min(self.rebalancing.oldest_start());
         // Later readers start at or above the safe point, also in a database that was idle for long.
         self.oracle.observe(safe)?;
         self.store.raise_safe_point(safe);
@@ -470,6 +508,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.background.lock().take();
+        self.rebalancing.stop_runner();
         // Nothing acknowledged depends on this: it only shortens the next start.
         if let Some(log) = self.log.take() {
             let last = log.last();

@@ -16,6 +16,7 @@ use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
 use crate::transaction::Writes;
 use crate::types::{fold, last_name, table_name};
+use crate::values::{default_of, exact_literals, with_defaults};
 use crate::view::ReadView;
 use arrow::datatypes::{Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -106,10 +107,10 @@ impl SessionInner {
         let original = source.clone();
         let source = source.map(|query| with_defaults(*query, &table, &given, text)).transpose()?;
         let mut names = Names::new(self.view(state));
-        let source = self.resolved(source, &mut names, text)?;
+        let mut source = self.resolved(source, &mut names, text)?;
         let view = names.view.clone();
         let mut planning = self.planning(names, text)?;
-        exact_literals(&mut planning.state, source.as_ref());
+        exact_literals(&mut planning.state, source.as_mut());
         let conflict = conflict(&planning.state, &table, &insert, upsert, text)?;
         let defaults = Defaults::new(&table, &given, &planning.state)?;
         let returning = insert.returning.is_some();
@@ -284,6 +285,7 @@ impl SessionInner {
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
         let mut query = select(items, vec![table_with_joins(target, None)], None)?;
         crate::planning::name_columns(&mut query);
+        crate::spelling::respell(&mut query)?;
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         output.send(Event::Schema(plan.schema())).await?;
@@ -425,35 +427,17 @@ impl SessionInner {
         let mut names = Names::new(self.view(state));
         let scan = TableScan::with_hidden(Arc::clone(table), names.view.clone());
         names.extra.insert(table.schema.name.clone(), Arc::new(scan));
-        let Some(query) = self.resolved(Some(query), &mut names, text)? else {
+        let Some(mut query) = self.resolved(Some(query), &mut names, text)? else {
             return Err(Error::internal("the statement has no query"));
         };
         let view = names.view.clone();
         let mut planning = self.planning(names, text)?;
-        exact_literals(&mut planning.state, Some(&query));
+        exact_literals(&mut planning.state, Some(&mut query));
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         let changes = Changes::new(Arc::clone(table), view, &planning.state, self.limit(), returning)?;
         Ok((changes, planning, plan))
     }
-}
-
-/// Reads `1.10` as a decimal, so that a DECIMAL column gets exactly that; but for queries with numbers such as `1e300`,
-/// which no decimal holds.
-fn exact_literals(state: &mut DfState, query: Option<&ast::Query>) {
-    struct Exponents(bool);
-    impl ast::Visitor for Exponents {
-        type Break = ();
-        fn pre_visit_value(&mut self, value: &ast::ValueWithSpan) -> std::ops::ControlFlow<()> {
-            self.0 |= matches!(&value.value, ast::Value::Number(number, _) if number.contains(['e', 'E']));
-            std::ops::ControlFlow::Continue(())
-        }
-    }
-    let mut exponents = Exponents(false);
-    if let Some(query) = query {
-        let _ = ast::Visit::visit(query, &mut exponents);
-    }
-    state.config_mut().options_mut().sql_parser.parse_float_as_decimal = !exponents.0;
 }
 
 /// The positions of the columns that an INSERT gives.
@@ -485,36 +469,6 @@ fn insert_columns(
         positions.push(position);
     }
     Ok(positions)
-}
-
-/// Puts the columns' DEFAULT in the place of the word in VALUES.
-fn with_defaults(mut query: ast::Query, table: &TableHandle, given: &[usize], text: &str) -> Result<ast::Query> {
-    let ast::SetExpr::Values(values) = query.body.as_mut() else { return Ok(query) };
-    for row in &mut values.rows {
-        if row.len() != given.len() {
-            let message = format!("INSERT gives {} values for {} columns", row.len(), given.len());
-            let error = Error::new(SqlState::SyntaxError, message);
-            let span = row.first().and_then(|first| byte_span(first.span(), text));
-            return Err(span.map_or(error.clone(), |span| error.at(span)));
-        }
-        for (value, position) in row.iter_mut().zip(given) {
-            *value = default_of(table, *position, value.clone())?;
-        }
-    }
-    Ok(query)
-}
-
-/// The value of an assignment: the word DEFAULT is the column's.
-fn default_of(table: &TableHandle, position: usize, value: ast::Expr) -> Result<ast::Expr> {
-    match &value {
-        ast::Expr::Identifier(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default") => {
-            match &table.column(position).default {
-                Some(text) => evenkeel_pql::parse_expr(text),
-                None => Ok(ast::Expr::value(ast::Value::Null)),
-            }
-        }
-        _ => Ok(value),
-    }
 }
 
 fn conflict(state: &DfState, table: &TableHandle, insert: &ast::Insert, upsert: bool, text: &str) -> Result<Conflict> {

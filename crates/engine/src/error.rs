@@ -169,9 +169,77 @@ fn rephrased(text: &str) -> Option<Error> {
     if lower.contains("error parsing timestamp") || lower.contains("error parsing date") {
         return Some(Error::new(SqlState::InvalidDatetimeFormat, decapitalise(&first_line(text))));
     }
+    misplaced(text).or_else(|| out_of_range(text)).or_else(|| invalid_input(text))
+}
+
+/// What stands where its kind may not stand.
+fn misplaced(text: &str) -> Option<Error> {
+    let lower = text.to_lowercase();
+    if lower.contains("aggregate functions are not allowed in the where clause") {
+        let message = "aggregate functions are not allowed in WHERE";
+        return Some(Error::new(SqlState::GroupingError, message).with_hint("HAVING has conditions on groups"));
+    }
+    if lower.contains("aggregate function calls cannot be nested") {
+        let message = "aggregate function calls cannot be nested";
+        return Some(
+            Error::new(SqlState::GroupingError, message).with_hint("aggregate in a sub-query, and its rows outside"),
+        );
+    }
+    if let Some((_, rest)) = text.split_once("does not support logical expression ") {
+        let what = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        return Some(match what {
+            "WindowFunction" => Error::new(SqlState::GroupingError, "window functions are not allowed in conditions")
+                .with_hint("compute it in a sub-query, and put the condition outside"),
+            "AggregateFunction" => Error::new(SqlState::GroupingError, "aggregate functions are not allowed here"),
+            "Exists" | "InSubquery" | "ScalarSubquery" | "OuterReferenceColumn" | "SetComparison" => {
+                Error::unsupported("a sub-query is not supported at this place").with_hint("join its rows instead")
+            }
+            _ => Error::unsupported("an expression is not supported at this place"),
+        });
+    }
+    if lower.contains("correlated scalar subquery must be aggregated") {
+        let message = "a sub-query used as a value, with a condition on the outer query, must aggregate";
+        return Some(Error::unsupported(message).with_hint("max(column) instead of column gives one row"));
+    }
+    if let Some((_, rest)) = text.split_once("non-boolean predicate '") {
+        let (expr, kind) = rest.split_once("' returning ")?;
+        let message = format!("a condition must be of type boolean, not {}", type_name(kind.trim_end_matches('.')));
+        return Some(Error::new(SqlState::DatatypeMismatch, message).with_detail(format!("the condition is {expr}")));
+    }
+    if let Some((_, kind)) = text.split_once("requires a boolean expression, got ") {
+        let message = format!("the argument of NOT must be of type boolean, not {}", type_name(&first_line(kind)));
+        return Some(Error::new(SqlState::DatatypeMismatch, message));
+    }
+    None
+}
+
+/// A number that its type does not hold.
+fn out_of_range(text: &str) -> Option<Error> {
+    let error = |message: String| Some(Error::new(SqlState::NumericValueOutOfRange, message));
+    if let Some((_, rest)) = text.split_once("an't cast value ")
+        && let Some((value, kind)) = rest.split_once(" to type ")
+    {
+        return error(format!("{} out of range: {value}", type_name(&first_line(kind))));
+    }
+    if let Some((value, rest)) = text.split_once(" is too large to store in a Decimal")
+        && let Some((_, rest)) = rest.split_once("precision ")
+    {
+        let precision = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        return error(format!("decimal out of range: {value} has more than {precision} digits"));
+    }
+    None
+}
+
+fn invalid_input(text: &str) -> Option<Error> {
     let (_, rest) = text.split_once("annot cast string '")?;
     let (value, rest) = rest.split_once("' to value of ")?;
     let kind = type_name(rest.split_whitespace().next()?);
+    let digits = value.trim().trim_start_matches(['-', '+']);
+    let number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if number && matches!(kind, "smallint" | "integer" | "bigint") {
+        let message = format!("value \"{value}\" is out of range for type {kind}");
+        return Some(Error::new(SqlState::NumericValueOutOfRange, message));
+    }
     let state = match kind {
         "date" | "time" | "timestamp" => SqlState::InvalidDatetimeFormat,
         _ => SqlState::InvalidTextRepresentation,
@@ -189,6 +257,7 @@ fn type_name(arrow: &str) -> &str {
         "Float64" => "double precision",
         "Boolean" => "boolean",
         "Date32" => "date",
+        other if other.starts_with("Utf8") => "text",
         other if other.starts_with("Timestamp") => "timestamp",
         other if other.starts_with("Decimal") => "decimal",
         other if other.starts_with("Time") => "time",
@@ -201,6 +270,18 @@ fn schema_error(error: SchemaError) -> Error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let names: Vec<String> = valid_fields.iter().map(|column| column.name.clone()).collect();
             let table = field.relation.as_ref().map(|relation| relation.table().to_string());
+            let mut tables = valid_fields.iter().filter_map(|column| column.relation.as_ref());
+            // A table with a schema is one of an outer query, which `spelling` has found.
+            if let Some(table) = &table
+                && field.relation.as_ref().is_some_and(|relation| relation.schema().is_none())
+                && !valid_fields.is_empty()
+                && tables.all(|relation| relation.table() != table)
+            {
+                return Error::new(
+                    SqlState::UndefinedTable,
+                    format!("missing FROM-clause entry for table \"{table}\""),
+                );
+            }
             undefined_column(&field.name, table.as_deref(), names.iter().map(String::as_str))
         }
         SchemaError::AmbiguousReference { field } => {
@@ -228,7 +309,9 @@ pub(crate) fn arrow_error(error: ArrowError) -> Error {
         }
         ArrowError::CastError(message) | ArrowError::ParseError(message) => rephrased(&message)
             .unwrap_or_else(|| Error::new(SqlState::InvalidTextRepresentation, decapitalise(&message))),
-        ArrowError::InvalidArgumentError(message) => Error::new(SqlState::DatatypeMismatch, decapitalise(&message)),
+        ArrowError::InvalidArgumentError(message) => {
+            rephrased(&message).unwrap_or_else(|| Error::new(SqlState::DatatypeMismatch, decapitalise(&message)))
+        }
         ArrowError::ExternalError(inner) => match inner.downcast::<Error>() {
             Ok(own) => *own,
             Err(other) => Error::new(SqlState::InternalError, other.to_string()),

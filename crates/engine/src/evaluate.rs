@@ -23,10 +23,11 @@ const STRICT: CastOptions<'static> = CastOptions { safe: false, format_options: 
 /// Compiles an expression over the columns of a schema.
 pub(crate) fn compile(
     state: &SessionState,
-    expr: ast::Expr,
+    mut expr: ast::Expr,
     schema: &DFSchema,
     text: &str,
 ) -> Result<Arc<dyn PhysicalExpr>> {
+    crate::spelling::respell(&mut expr)?;
     let aliased = ast::ExprWithAlias { expr, alias: None };
     let logical = state.create_logical_expr_from_sql_expr(aliased, schema).map_err(|error| query_error(error, text))?;
     let simplify = || {
@@ -85,13 +86,13 @@ pub(crate) fn cast(array: &ArrayRef, column: &ColumnType, name: &str) -> Result<
     cast_with_options(array, &wanted, &STRICT).map_err(|error| {
         let error = arrow_error(error);
         let state = match error.state {
-            _ if ["overflow", "can't cast value", "too large to store", "too small to store"]
+            _ if ["overflow", "too large to store", "too small to store"]
                 .iter()
                 .any(|sign| error.message.to_lowercase().contains(sign)) =>
             {
                 SqlState::NumericValueOutOfRange
             }
-            SqlState::DatatypeMismatch => SqlState::DatatypeMismatch,
+            SqlState::DatatypeMismatch | SqlState::NumericValueOutOfRange => error.state,
             _ if matches!(
                 column,
                 ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz

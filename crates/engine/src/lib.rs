@@ -5,6 +5,7 @@
 //! (names, DataFusion) → `scan` over shards for what is read, `dml` → `transaction` or `load` for what is written.
 
 mod administration;
+mod alter;
 mod arithmetic;
 mod background;
 mod casts;
@@ -17,28 +18,38 @@ mod dml;
 mod error;
 mod evaluate;
 mod files;
+mod functions;
 mod interval;
+mod json;
+mod latency;
 mod layout;
 mod load;
 mod meta;
+mod operators;
 mod oracle;
 mod output;
 mod planning;
 mod point;
 mod prepared;
+mod rebalancing;
 mod registry;
 mod route;
 mod scan;
 mod session;
+mod sets;
 mod snapshots;
+mod spelling;
 mod statement;
+mod states;
+mod sum;
 mod table;
 mod transaction;
 mod types;
 mod validate;
+mod values;
 mod view;
 
-pub use database::{Database, OpenOptions};
+pub use database::{Database, OpenOptions, PhaseHook};
 pub use datafusion::common::ScalarValue;
 pub use evenkeel_storage::codec::Value;
 pub use output::{Event, Progress};

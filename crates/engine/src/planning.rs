@@ -5,6 +5,7 @@ use crate::arithmetic::CheckedArithmetic;
 use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
 use crate::scan::TableScan;
+use crate::spelling::respell;
 use crate::view::ReadView;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
@@ -18,8 +19,8 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::logical_expr::{ColumnarValue, LogicalPlan, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -146,17 +147,10 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
         .with_type_planner(Arc::new(PqlTypes))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
         .build();
-    let uuid = datafusion::functions::string::uuid();
-    state.register_udf(Arc::new(uuid.as_ref().clone().with_aliases(["gen_random_uuid"])))?;
-    state.register_udf(Arc::new(version()))?;
+    state.register_expr_planner(Arc::new(crate::operators::Operators))?;
+    state.register_relation_planner(Arc::new(crate::sets::Sets))?;
+    crate::functions::register(&mut state)?;
     Ok(state)
-}
-
-/// `version()`: ours, not DataFusion's.
-fn version() -> ScalarUDF {
-    let text = ScalarValue::Utf8View(Some(format!("Evenkeel {}", env!("CARGO_PKG_VERSION"))));
-    let answer = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.clone())));
-    create_udf("version", vec![], arrow::datatypes::DataType::Utf8View, Volatility::Immutable, answer)
 }
 
 /// PQL's types where DataFusion would take others: times in microseconds, UUID and JSON as text.
@@ -421,6 +415,7 @@ impl Planning<'_> {
 /// the nearest name, tables `AS OF` a time get a name of their own.
 pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Result<()> {
     times(statement, names, text)?;
+    respell(statement)?;
     let wrapped = DfStatement::Statement(Box::new(statement.clone()));
     let (references, _) =
         datafusion::sql::resolve::resolve_table_references(&wrapped, true).map_err(|error| query_error(error, text))?;
@@ -458,25 +453,11 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
 /// The table functions that a statement calls: `generate_series(…)` is no table's name.
 ///
 /// # Errors
-/// 0A000 for TABLESAMPLE, INTERSECT ALL and EXCEPT ALL, which would give wrong answers in silence.
+/// 0A000 for TABLESAMPLE, which would give wrong answers in silence.
 fn functions(statement: &ast::Statement) -> Result<BTreeSet<String>> {
     struct Functions(BTreeSet<String>);
     impl Visitor for Functions {
         type Break = Error;
-        fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Error> {
-            let mut bodies = vec![query.body.as_ref()];
-            while let Some(body) = bodies.pop() {
-                let ast::SetExpr::SetOperation { op, set_quantifier, left, right } = body else { continue };
-                if *set_quantifier == ast::SetQuantifier::All && *op != ast::SetOperator::Union {
-                    return ControlFlow::Break(
-                        Error::unsupported(format!("{op} ALL is not supported"))
-                            .with_hint(format!("{op} compares without regard to how often a row is there")),
-                    );
-                }
-                bodies.extend([left.as_ref(), right.as_ref()]);
-            }
-            ControlFlow::Continue(())
-        }
         fn pre_visit_table_factor(&mut self, factor: &ast::TableFactor) -> ControlFlow<Error> {
             match factor {
                 ast::TableFactor::Table { sample: Some(_), .. } => {

@@ -1,5 +1,6 @@
 //! Who is connected, what runs, what was slow, what happened: the source of the SYSTEM tables that are about activity.
 
+use crate::latency::Latencies;
 use crate::meta::{Meta, MetaChange};
 use crate::oracle::now_ms;
 use crate::session::Cancel;
@@ -70,6 +71,7 @@ pub(crate) struct Registry {
     samples: Mutex<(Option<Instant>, HashMap<ShardId, Sample>)>,
     rates: Mutex<HashMap<ShardId, Rates>>,
     background: Mutex<Option<String>>,
+    pub(crate) latencies: Latencies,
 }
 
 impl Registry {
@@ -88,6 +90,7 @@ impl Registry {
             samples: Mutex::default(),
             rates: Mutex::default(),
             background: Mutex::default(),
+            latencies: Latencies::default(),
         })
     }
 

@@ -280,6 +280,7 @@ impl SessionInner {
             transaction.failed = true;
         }
         let elapsed = started.elapsed();
+        self.database.registry.latencies.note(elapsed);
         if elapsed >= Duration::from_millis(self.database.settings().duration_ms("slow_query_threshold")) {
             self.database.registry.slow_query(state::SlowQuery {
                 id: running.id,

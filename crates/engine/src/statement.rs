@@ -97,11 +97,7 @@ impl SessionInner {
             StatementKind::Show(show) => self.show(state, show, text, output).await,
             StatementKind::Describe(name) => self.describe(state, &name, text, output).await,
             StatementKind::Locate { table, key } => self.locate(state, &table, key, text, output).await,
-            StatementKind::Shard(_) => Err(Error::unsupported(
-                "shards cannot be moved, split, merged or pinned in this version: the statement is known and not carried out",
-            )
-            .with_hint("QUERY SYSTEM.SHARDS and QUERY SYSTEM.SLOTS show where rows are")
-            .at(statement.span)),
+            StatementKind::Shard(statement) => self.shard_statement(statement, text, output).await,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand};
+use evenkeel_benches::rebalance;
 use evenkeel_shell::Format;
 use std::path::PathBuf;
 
@@ -43,7 +44,10 @@ pub enum Command {
 
 /// What is measured.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArguments {
+    #[command(subcommand)]
+    pub suite: Option<Suite>,
     /// Measure only these works
     #[arg(long, value_name = "WORK", value_delimiter = ',', value_parser = evenkeel_benches::work_names())]
     pub only: Vec<String>,
@@ -68,6 +72,54 @@ pub struct BenchArguments {
     /// The process whose memory is measured
     #[arg(long, value_name = "DIR", hide = true)]
     pub memory_child: Option<PathBuf>,
+}
+
+/// What is measured besides.
+#[derive(Debug, Subcommand)]
+pub enum Suite {
+    /// Measure what moving rows between shards costs, and what sessions feel of it
+    Rebalance(RebalanceArguments),
+}
+
+/// What is moved, and under which load.
+#[derive(Debug, Args)]
+pub struct RebalanceArguments {
+    /// Measure only these works
+    #[arg(long, value_name = "WORK", value_delimiter = ',', value_parser = rebalance::work_names())]
+    pub only: Vec<String>,
+    /// Everything small: whether it works, not how fast it is
+    #[arg(long)]
+    pub quick: bool,
+    /// Which rows are asked for: uniform, zipfian, hot-tenant
+    #[arg(long, value_name = "KEYS", default_value = "uniform")]
+    pub keys: rebalance::Distribution,
+    /// Reads among a hundred requests; the others are durable updates
+    #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub reads: u8,
+    /// Sessions that ask at the same time
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = sessions)]
+    pub sessions: usize,
+    /// Write the figures as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write a page with charts, too
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Where the temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+}
+
+impl From<RebalanceArguments> for rebalance::Options {
+    fn from(arguments: RebalanceArguments) -> Self {
+        let RebalanceArguments { only, quick, keys, reads, sessions, json, html, directory } = arguments;
+        Self { only, quick, keys, reads, sessions, json, html, directory }
+    }
+}
+
+fn sessions(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=1_000).contains(number));
+    number.ok_or_else(|| "it takes 1 to 1000".to_string())
 }
 
 impl From<BenchArguments> for evenkeel_benches::Options {

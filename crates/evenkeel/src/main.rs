@@ -5,7 +5,7 @@ mod demo;
 mod embedded;
 
 use anyhow::Context;
-use arguments::{Arguments, Command, DatabaseArguments, SessionArguments};
+use arguments::{Arguments, BenchArguments, Command, DatabaseArguments, SessionArguments, Suite};
 use clap::Parser;
 use evenkeel_engine::{Database, OpenOptions, Session};
 use evenkeel_model::Error;
@@ -54,6 +54,9 @@ async fn run(command: Command) -> anyhow::Result<i32> {
             Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
         }
         Command::Demo => demo::run().await,
+        Command::Bench(BenchArguments { suite: Some(Suite::Rebalance(arguments)), .. }) => {
+            evenkeel_benches::rebalance::run(arguments.into()).await
+        }
         Command::Bench(arguments) => evenkeel_benches::run(arguments.into()).await,
     }
 }
@@ -66,7 +69,7 @@ struct Opened {
 
 impl Opened {
     fn new(arguments: &DatabaseArguments) -> anyhow::Result<Self> {
-        let options = OpenOptions { shards: arguments.shards };
+        let options = OpenOptions { shards: arguments.shards, ..OpenOptions::default() };
         match &arguments.data {
             Some(directory) => Ok(Self { database: Database::open(directory, &options)?, temporary: None }),
             None => {

@@ -116,6 +116,7 @@ sql_states! {
     DataCorrupted = "XX001";
     /// Another process has the directory, or the directory is not one of ours.
     CannotConnectNow = "57P03";
+    OperatorIntervention = "57000";
     /// A defect of Evenkeel itself.
     InternalError = "XX000";
 }

@@ -14,10 +14,14 @@ pub enum SettingKind {
     Boolean,
     /// A whole number, ends included.
     Integer { min: i64, max: i64 },
+    /// A number that need not be whole, ends included; parts of a whole are parts of 1.
+    Float { min: f64, max: f64 },
     /// A duration in milliseconds, ends included: a number of seconds, or text such as `'1h'`, `'30s'`, `'250ms'`.
     Duration { min_ms: u64, max_ms: u64 },
     /// A size in bytes, ends included: a number of bytes, or text such as `'64MiB'`.
     Size { min: u64, max: u64 },
+    /// One of these words, which are in lower case.
+    Choice(&'static [&'static str]),
 }
 
 /// Who may change a setting, and when it takes effect.
@@ -54,10 +58,43 @@ pub struct Setting {
 }
 
 const HOUR_MS: u64 = 3_600_000;
+const DAY_MS: u64 = 24 * HOUR_MS;
 const MIB: u64 = 1 << 20;
+
+/// From which deviation on a shard is too far from its fair share: 1 is as much again as is fair.
+const DEVIATION: SettingKind = SettingKind::Float { min: 0.01, max: 10.0 };
+/// How often something is looked at.
+const INTERVAL: SettingKind = SettingKind::Duration { min_ms: 100, max_ms: 7 * DAY_MS };
+/// Limits whose 0 means that there is none.
+const COUNT_MAX: SettingKind = SettingKind::Integer { min: 0, max: 1_000_000_000 };
+const PART_MAX: SettingKind = SettingKind::Float { min: 0.0, max: 1.0 };
+
+/// What a plan may make even, in the words of REBALANCE SHARDS.
+const STRATEGIES: &[&str] = &["adaptive", "rows", "size", "load", "uniform", "minimize_movement"];
 
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "auto_merge",
+        kind: SettingKind::Boolean,
+        default: "off",
+        scope: SettingScope::System,
+        description: "Whether two shards that carry so little that one would do are merged.",
+    },
+    Setting {
+        name: "auto_rebalance",
+        kind: SettingKind::Boolean,
+        default: "off",
+        scope: SettingScope::System,
+        description: "Whether an imbalance beyond the trigger thresholds starts a job by itself; off, it is only noted in SYSTEM.BALANCER_DECISIONS.",
+    },
+    Setting {
+        name: "auto_split",
+        kind: SettingKind::Boolean,
+        default: "off",
+        scope: SettingScope::System,
+        description: "Whether a hot shard is relieved by itself: its hottest slots move away, or it is split.",
+    },
     Setting {
         name: "cache_size",
         kind: SettingKind::Size { min: 16 * MIB, max: 1 << 50 },
@@ -66,11 +103,95 @@ pub const SETTINGS: &[Setting] = &[
         description: "Memory for the blocks and write buffers of all shards together.",
     },
     Setting {
+        name: "cutover_budget",
+        kind: SettingKind::Duration { min_ms: 1, max_ms: 10_000 },
+        default: "50ms",
+        scope: SettingScope::System,
+        description: "How long writes to moving slots may be held back while they change hands; a cutover that would take longer is put off.",
+    },
+    Setting {
         name: "gc_retention",
-        kind: SettingKind::Duration { min_ms: 1_000, max_ms: 30 * 24 * HOUR_MS },
+        kind: SettingKind::Duration { min_ms: 1_000, max_ms: 30 * DAY_MS },
         default: "10min",
         scope: SettingScope::System,
         description: "How long old row versions stay readable with AS OF before they are collected.",
+    },
+    Setting {
+        name: "hot_check_interval",
+        kind: INTERVAL,
+        default: "1min",
+        scope: SettingScope::System,
+        description: "How often hot and cold shards are looked for.",
+    },
+    Setting {
+        name: "hot_max_connections",
+        kind: COUNT_MAX,
+        default: "1000",
+        scope: SettingScope::System,
+        description: "A shard in use by more sessions than this is hot; 0 means never.",
+    },
+    Setting {
+        name: "hot_max_cpu",
+        kind: PART_MAX,
+        default: "0.8",
+        scope: SettingScope::System,
+        description: "A shard that uses more than this part of the processor time that it may use is hot; 0 means never.",
+    },
+    Setting {
+        name: "hot_max_latency",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: HOUR_MS },
+        default: "100ms",
+        scope: SettingScope::System,
+        description: "A shard of whose statements one in a hundred takes longer than this is hot; 0 means never.",
+    },
+    Setting {
+        name: "hot_max_memory",
+        kind: PART_MAX,
+        default: "0.8",
+        scope: SettingScope::System,
+        description: "A shard that uses more than this part of the memory that it may use is hot; 0 means never.",
+    },
+    Setting {
+        name: "hot_max_qps",
+        kind: COUNT_MAX,
+        default: "10000",
+        scope: SettingScope::System,
+        description: "A shard with more reads and writes a second than this is hot; 0 means never.",
+    },
+    Setting {
+        name: "hot_max_storage",
+        kind: PART_MAX,
+        default: "0.8",
+        scope: SettingScope::System,
+        description: "A shard that fills more than this part of its disk is hot; 0 means never.",
+    },
+    Setting {
+        name: "load_collection_interval",
+        kind: INTERVAL,
+        default: "10s",
+        scope: SettingScope::System,
+        description: "How often the load of slots and shards is measured.",
+    },
+    Setting {
+        name: "load_history",
+        kind: SettingKind::Integer { min: 1, max: 100 },
+        default: "10",
+        scope: SettingScope::System,
+        description: "How many measurements a load is judged by.",
+    },
+    Setting {
+        name: "max_concurrent_migrations",
+        kind: SettingKind::Integer { min: 1, max: 64 },
+        default: "2",
+        scope: SettingScope::System,
+        description: "How many migrations run at the same time.",
+    },
+    Setting {
+        name: "max_migrations_per_hour",
+        kind: SettingKind::Integer { min: 0, max: 1_000_000 },
+        default: "1000",
+        scope: SettingScope::System,
+        description: "How many migrations start in any hour; 0 means no limit.",
     },
     Setting {
         name: "max_transaction_size",
@@ -87,8 +208,64 @@ pub const SETTINGS: &[Setting] = &[
         description: "Memory for sorts, joins and aggregates of all queries together; beyond it they spill to disk.",
     },
     Setting {
+        name: "migration_bandwidth",
+        kind: SettingKind::Size { min: 0, max: 1 << 40 },
+        default: "0",
+        scope: SettingScope::System,
+        description: "Bytes a second that a migration copies at most; 0 means as many as the throttle allows.",
+    },
+    Setting {
+        name: "migration_batch_rows",
+        kind: SettingKind::Integer { min: 1, max: 1_000_000 },
+        default: "4096",
+        scope: SettingScope::System,
+        description: "Rows that a migration copies at a time.",
+    },
+    Setting {
+        name: "migration_rate",
+        kind: COUNT_MAX,
+        default: "0",
+        scope: SettingScope::System,
+        description: "Rows a second that a migration copies at most; 0 means as many as the throttle allows.",
+    },
+    Setting {
+        name: "migration_throttle",
+        kind: SettingKind::Boolean,
+        default: "on",
+        scope: SettingScope::System,
+        description: "Whether a migration backs off while statements take longer than they did before it.",
+    },
+    Setting {
+        name: "rebalance_check_interval",
+        kind: INTERVAL,
+        default: "1h",
+        scope: SettingScope::System,
+        description: "How often the balance is checked against the trigger thresholds.",
+    },
+    Setting {
+        name: "rebalance_qps_threshold",
+        kind: DEVIATION,
+        default: "0.2",
+        scope: SettingScope::System,
+        description: "The deviation of queries or processor time from the fair share that triggers a rebalance.",
+    },
+    Setting {
+        name: "rebalance_strategy",
+        kind: SettingKind::Choice(STRATEGIES),
+        default: "adaptive",
+        scope: SettingScope::System,
+        description: "What is made even: all at once (adaptive), rows, bytes (size), traffic (load) or slots (uniform); minimize_movement is adaptive with few moves.",
+    },
+    Setting {
+        name: "rebalance_trigger_threshold",
+        kind: DEVIATION,
+        default: "0.15",
+        scope: SettingScope::System,
+        description: "The deviation of rows or bytes from the fair share that triggers a rebalance.",
+    },
+    Setting {
         name: "shard_lock_timeout",
-        kind: SettingKind::Duration { min_ms: 1, max_ms: 24 * HOUR_MS },
+        kind: SettingKind::Duration { min_ms: 1, max_ms: DAY_MS },
         default: "10s",
         scope: SettingScope::Session,
         description: "How long a statement waits for a row or table that another transaction holds.",
@@ -109,17 +286,38 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "slow_query_threshold",
-        kind: SettingKind::Duration { min_ms: 0, max_ms: 24 * HOUR_MS },
+        kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
         default: "1s",
         scope: SettingScope::System,
         description: "Statements that take at least this long are kept in SYSTEM.SLOW_QUERIES.",
     },
     Setting {
+        name: "split_cooldown",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: 7 * DAY_MS },
+        default: "30min",
+        scope: SettingScope::System,
+        description: "How long a shard is left alone after it was split or relieved.",
+    },
+    Setting {
+        name: "split_fanout",
+        kind: SettingKind::Integer { min: 2, max: 16 },
+        default: "2",
+        scope: SettingScope::System,
+        description: "How many shards a hot one is split into.",
+    },
+    Setting {
         name: "statement_timeout",
-        kind: SettingKind::Duration { min_ms: 0, max_ms: 24 * HOUR_MS },
+        kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
         default: "0",
         scope: SettingScope::Session,
         description: "A statement that runs longer is cancelled; 0 means never.",
+    },
+    Setting {
+        name: "stuck_migration_timeout",
+        kind: SettingKind::Duration { min_ms: 1_000, max_ms: 7 * DAY_MS },
+        default: "10min",
+        scope: SettingScope::System,
+        description: "A migration that makes no progress for this long is taken back.",
     },
     Setting {
         name: "synchronous_commit",
@@ -127,6 +325,13 @@ pub const SETTINGS: &[Setting] = &[
         default: "on",
         scope: SettingScope::Session,
         description: "Whether a commit is acknowledged only after it is on disk; off risks the last 200 ms in a crash of the machine.",
+    },
+    Setting {
+        name: "target_imbalance",
+        kind: SettingKind::Float { min: 0.001, max: 1.0 },
+        default: "0.05",
+        scope: SettingScope::System,
+        description: "The largest deviation from the fair share that a rebalance leaves, where slots are small enough.",
     },
 ];
 
@@ -156,16 +361,21 @@ impl Setting {
             SettingKind::Integer { min, max } => {
                 text.parse::<i64>().ok().filter(|n| (min..=max).contains(n)).map(|n| n.to_string())
             }
+            // Adding 0 takes the sign off a zero.
+            SettingKind::Float { min, max } => {
+                text.parse::<f64>().ok().filter(|n| (min..=max).contains(n)).map(|n| (n + 0.0).to_string())
+            }
             SettingKind::Duration { min_ms, max_ms } => {
                 parse_duration_ms(text).filter(|ms| (min_ms..=max_ms).contains(ms)).map(format_duration_ms)
             }
             SettingKind::Size { min, max } => {
                 parse_size(text).filter(|bytes| (min..=max).contains(bytes)).map(format_size)
             }
+            SettingKind::Choice(words) => parse_choice(text, words).map(str::to_string),
         }
         .ok_or_else(|| {
             Error::new(SqlState::InvalidParameterValue, format!("\"{text}\" is not a value for {}", self.name))
-                .with_hint(format!("{} takes {}", self.name, self.accepts()))
+                .with_hint(self.hint(text))
         })
     }
 
@@ -174,7 +384,9 @@ impl Setting {
         match self.kind {
             SettingKind::Duration { .. } => Some("s"),
             SettingKind::Size { .. } => Some("B"),
-            SettingKind::Boolean | SettingKind::Integer { .. } => None,
+            SettingKind::Boolean | SettingKind::Integer { .. } | SettingKind::Float { .. } | SettingKind::Choice(_) => {
+                None
+            }
         }
     }
 
@@ -183,21 +395,35 @@ impl Setting {
         match self.kind {
             SettingKind::Boolean => "on, off".to_string(),
             SettingKind::Integer { min, max } => format!("{min} … {max}"),
+            SettingKind::Float { min, max } => format!("{min} … {max}"),
             SettingKind::Duration { min_ms, max_ms } => {
                 format!("{} … {}", format_duration_ms(min_ms), format_duration_ms(max_ms))
             }
             SettingKind::Size { min, max } => format!("{} … {}", format_size(min), format_size(max)),
+            SettingKind::Choice(words) => words.join(", "),
         }
+    }
+
+    /// What would be right in the place of `text`.
+    fn hint(&self, text: &str) -> String {
+        let near = match self.kind {
+            SettingKind::Choice(words) => did_you_mean(text, words.iter().copied()),
+            _ => None,
+        };
+        let near = near.map_or_else(String::new, |word| format!("did you mean {word}? "));
+        format!("{near}{} takes {}", self.name, self.accepts())
     }
 
     fn accepts(&self) -> String {
         match self.kind {
             SettingKind::Boolean => "on or off".to_string(),
             SettingKind::Integer { .. } => format!("a whole number, {}", self.range()),
+            SettingKind::Float { .. } => format!("a number, {}", self.range()),
             SettingKind::Duration { .. } => {
                 format!("seconds or text such as '250ms', '30s', '10min', '1h'; {}", self.range())
             }
             SettingKind::Size { .. } => format!("bytes or text such as '64MiB'; {}", self.range()),
+            SettingKind::Choice(_) => format!("one of {}", self.range()),
         }
     }
 }
@@ -253,6 +479,20 @@ impl Settings {
         self.text(name).parse().unwrap_or(0)
     }
 
+    /// A float setting, or a whole number as one; 0 for another kind.
+    pub fn float(&self, name: &str) -> f64 {
+        self.text(name).parse().unwrap_or(0.0)
+    }
+
+    /// The word of a choice setting; empty for another kind.
+    pub fn choice(&self, name: &str) -> &'static str {
+        let kind = SETTINGS.iter().find(|setting| setting.name == name).map(|setting| setting.kind);
+        match kind {
+            Some(SettingKind::Choice(words)) => parse_choice(self.text(name), words).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
     /// The effective value's text: what is set here, or the default.
     pub fn effective(&self, setting: &Setting) -> &str {
         self.text(setting.name)
@@ -267,7 +507,11 @@ fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", HOUR_MS), ("d", 24 * HOUR_MS)];
+fn parse_choice(text: &str, words: &[&'static str]) -> Option<&'static str> {
+    words.iter().copied().find(|word| word.eq_ignore_ascii_case(text))
+}
+
+const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("min", 60_000), ("h", HOUR_MS), ("d", DAY_MS)];
 const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
@@ -309,7 +553,7 @@ fn scaled(text: &str, units: &[(&str, u64)], bare: u64) -> Option<u64> {
 
 /// A duration in its largest whole unit.
 pub fn format_duration_ms(ms: u64) -> String {
-    largest_unit(ms, &[("d", 24 * HOUR_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1_000), ("ms", 1)])
+    largest_unit(ms, &[("d", DAY_MS), ("h", HOUR_MS), ("min", 60_000), ("s", 1_000), ("ms", 1)])
 }
 
 /// A size in its largest whole binary unit.
@@ -350,6 +594,48 @@ mod tests {
         assert_eq!(Setting::find("memory_limit").unwrap().check("1GiB").unwrap(), "1GiB");
         assert!(Setting::find("memory_limit").unwrap().check("-5").is_err());
         assert!(Setting::find("synchronous_commit").unwrap().check("maybe").is_err());
+    }
+
+    #[test]
+    fn numbers_that_need_not_be_whole_have_one_text_each() {
+        let threshold = Setting::find("rebalance_trigger_threshold").unwrap();
+        let same = ["0.15", ".15", "0.150", "+0.15", " 15e-2 "].map(|text| threshold.check(text).unwrap());
+        assert!(same.iter().all(|text| text == "0.15"), "{same:?}");
+        assert_eq!(threshold.check("10").unwrap(), "10");
+        for wrong in ["0", "0.009", "10.1", "-0.15", "15%", "0,15", "", "NaN", "inf", "much"] {
+            let error = threshold.check(wrong).unwrap_err();
+            assert_eq!(error.state, SqlState::InvalidParameterValue, "{wrong}");
+            assert_eq!(error.hint.unwrap(), "rebalance_trigger_threshold takes a number, 0.01 … 10");
+        }
+        assert_eq!(Setting::find("hot_max_cpu").unwrap().check("-0.0").unwrap(), "0");
+        assert_eq!((threshold.unit(), threshold.range().as_str()), (None, "0.01 … 10"));
+    }
+
+    #[test]
+    fn choices_are_words_in_any_case() {
+        let strategy = Setting::find("rebalance_strategy").unwrap();
+        assert_eq!(strategy.check("Minimize_Movement").unwrap(), "minimize_movement");
+        assert_eq!((strategy.unit(), strategy.range()), (None, STRATEGIES.join(", ")));
+        let hint = |text: &str| strategy.check(text).unwrap_err().hint.unwrap();
+        let words = "one of adaptive, rows, size, load, uniform, minimize_movement";
+        assert_eq!(hint("adaptve"), format!("did you mean adaptive? rebalance_strategy takes {words}"));
+        assert_eq!(hint("0.05"), format!("rebalance_strategy takes {words}"));
+        assert_eq!(hint(""), format!("rebalance_strategy takes {words}"));
+        assert!(STRATEGIES.iter().all(|word| *word == word.to_ascii_lowercase()));
+    }
+
+    #[test]
+    fn values_are_read_as_what_they_are() {
+        let mut settings = Settings::default();
+        assert_eq!((settings.float("target_imbalance"), settings.choice("rebalance_strategy")), (0.05, "adaptive"));
+        assert_eq!((settings.duration_ms("cutover_budget"), settings.integer("hot_max_qps")), (50, 10_000));
+        assert_eq!((settings.boolean("auto_rebalance"), settings.size("migration_bandwidth")), (false, 0));
+        for (name, value) in [("target_imbalance", "1e-2"), ("rebalance_strategy", "LOAD")] {
+            let setting = Setting::find(name).unwrap();
+            settings.set(setting, setting.check(value).unwrap());
+        }
+        assert_eq!((settings.float("target_imbalance"), settings.choice("rebalance_strategy")), (0.01, "load"));
+        assert_eq!((settings.float("rebalance_strategy"), settings.choice("target_imbalance")), (0.0, ""));
     }
 
     #[test]

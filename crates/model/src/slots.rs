@@ -95,7 +95,11 @@ impl SlotSet {
             if first <= last {
                 ranges.push((first, last));
             }
-            if a.1 < b.1 { left.next() } else { right.next() };
+            if a.1 < b.1 {
+                left.next()
+            } else {
+                right.next()
+            };
         }
         Self { ranges }
     }

@@ -33,7 +33,7 @@ pub struct Notice {
 /// How far a long statement has come.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Progress {
-    /// What is being done: `COPY flights`, `building`, a migration's name later. One bar a label.
+    /// What is being done: `COPY flights`, `building`, `shard 1 → 2, copying`. One bar for each name before the comma.
     pub label: String,
     /// Units done so far.
     pub done: u64,

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::connection::{Completion, Connection, Event, TransactionState};
 use crate::{Interrupt, Options, Shell, Streams};
 
-/// A statement that does not end until it is cancelled.
+/// A statement that does not end until it is cancelled; no more do those that wait.
 pub const ENDLESS: &str = "SELECT endless";
 
 /// Answers scripted statements; anything else is `OK`.
@@ -53,7 +53,7 @@ impl Connection for Fake {
     fn execute<'a>(&'a self, statement: &'a str, variables: &'a [(String, String)]) -> BoxStream<'a, Result<Event>> {
         let given: String = variables.iter().map(|(name, value)| format!(" @{name}={value}")).collect();
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{statement}{given}"));
-        if statement == ENDLESS {
+        if statement == ENDLESS || statement.starts_with("WAIT") {
             let ended = async {
                 self.cancelled.notified().await;
                 Err(Error::new(SqlState::QueryCanceled, "cancelled"))

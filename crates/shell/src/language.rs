@@ -1,6 +1,8 @@
 //! What the shell needs to know of the language: the one place that calls `evenkeel-pql`.
 
 use evenkeel_model::{Error, Span};
+use evenkeel_pql::StatementKind;
+use evenkeel_pql::ast::{JobReference, ShardStatement};
 use evenkeel_pql::keywords::{self, Help};
 pub use evenkeel_pql::{TokenClass, split, tokens};
 
@@ -52,4 +54,23 @@ pub fn changes_names(statement: &str) -> bool {
     const VERBS: &[&str] = &["CREATE", "ALTER", "DROP", "ROLLBACK"];
     let first = statement.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or("");
     VERBS.iter().any(|verb| verb.eq_ignore_ascii_case(first))
+}
+
+/// The jobs that a statement waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    One(u64),
+    Last,
+    All,
+}
+
+/// Which jobs a statement waits for, if that is what it does.
+pub fn awaited(statement: &str) -> Option<Awaited> {
+    let kind = evenkeel_pql::parse_statement(statement).ok()?.kind;
+    let StatementKind::Shard(ShardStatement::WaitForJob { job, .. }) = kind else { return None };
+    Some(match job {
+        JobReference::Id(job) => Awaited::One(job),
+        JobReference::Last => Awaited::Last,
+        JobReference::All => Awaited::All,
+    })
 }

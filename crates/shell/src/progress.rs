@@ -1,6 +1,9 @@
-//! Progress bars on the terminal, one a label. Where standard error is no terminal nothing is drawn.
+//! Progress bars on the terminal, one for each thing that is under way. Where standard error is no terminal nothing is drawn.
+//!
+//! A label may say after a comma what is done at present: `shard 1 → 2, copying`. What stands before it names the bar, so that
+//! a migration keeps its bar from phase to phase, and migrations that run at the same time have one each.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -8,11 +11,20 @@ use crate::connection::{Progress, ProgressUnit};
 
 /// How often a bar without news is redrawn, so that its clock goes on.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
+/// A bar without news for so long, while others have some, belongs to something that is over.
+const STALE_AFTER: Duration = Duration::from_secs(1);
 
 /// The bars of the statement that runs.
 pub struct Bars {
     drawing: MultiProgress,
-    bars: Vec<(String, ProgressBar)>,
+    bars: Vec<Bar>,
+}
+
+struct Bar {
+    name: String,
+    drawn: ProgressBar,
+    /// When it last had news.
+    seen: Instant,
 }
 
 impl Bars {
@@ -24,34 +36,58 @@ impl Bars {
 
     /// Draws what is known now.
     pub fn show(&mut self, progress: &Progress) {
-        if self.drawing.is_hidden() {
-            return;
+        if !self.drawing.is_hidden() {
+            self.draw(progress, Instant::now());
         }
-        let position = self.bars.iter().position(|(label, _)| *label == progress.label);
+    }
+
+    fn draw(&mut self, progress: &Progress, now: Instant) {
+        let (name, step) = parts(&progress.label);
+        let position = self.bars.iter().position(|bar| bar.name == name);
         let position = position.unwrap_or_else(|| {
-            let bar = self.drawing.add(ProgressBar::no_length());
-            bar.set_style(style(progress));
-            bar.set_prefix(progress.label.clone());
-            bar.enable_steady_tick(REDRAW_INTERVAL);
-            self.bars.push((progress.label.clone(), bar));
+            let drawn = self.drawing.add(ProgressBar::no_length());
+            drawn.set_style(style(progress));
+            drawn.set_prefix(name.to_string());
+            drawn.enable_steady_tick(REDRAW_INTERVAL);
+            self.bars.push(Bar { name: name.to_string(), drawn, seen: now });
             self.bars.len() - 1
         });
-        let (_, bar) = &self.bars[position];
+        let bar = &mut self.bars[position];
+        bar.seen = now;
         if let Some(total) = progress.total {
-            bar.set_length(total);
+            bar.drawn.set_length(total);
         }
-        bar.set_position(progress.done);
-        if let Some(rows) = progress.rows {
-            bar.set_message(format!("{rows} rows"));
+        bar.drawn.set_position(progress.done);
+        match (step, progress.unit, progress.rows) {
+            (Some(step), _, _) => bar.drawn.set_message(step.to_string()),
+            (None, ProgressUnit::Bytes, Some(rows)) => bar.drawn.set_message(format!("{rows} rows")),
+            (None, _, _) => {}
         }
+        let (stale, live) = self.bars.drain(..).partition(|bar| now.duration_since(bar.seen) >= STALE_AFTER);
+        self.bars = live;
+        self.take_off(stale);
     }
 
     /// Takes the bars off the screen: the statement is over, or has something to print.
     pub fn clear(&mut self) {
-        for (_, bar) in self.bars.drain(..) {
-            bar.finish_and_clear();
-            self.drawing.remove(&bar);
+        let bars = std::mem::take(&mut self.bars);
+        self.take_off(bars);
+    }
+
+    fn take_off(&self, bars: Vec<Bar>) {
+        for bar in bars {
+            bar.drawn.finish_and_clear();
+            self.drawing.remove(&bar.drawn);
         }
+    }
+}
+
+/// What a label names, and what is done with it at present: a word in lower case after the last comma.
+fn parts(label: &str) -> (&str, Option<&str>) {
+    let is_step = |step: &str| !step.is_empty() && step.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    match label.rsplit_once(", ") {
+        Some((name, step)) if is_step(step) => (name, Some(step)),
+        _ => (label, None),
     }
 }
 
@@ -63,9 +99,9 @@ fn style(progress: &Progress) -> ProgressStyle {
         }
         (ProgressUnit::Bytes, false) => "{prefix} {spinner} {bytes} {bytes_per_sec} {elapsed} {msg}",
         (ProgressUnit::Rows, true) => {
-            "{prefix} [{bar:30}] {percent:>3}% {human_pos}/{human_len} rows {per_sec} ETA {eta}"
+            "{prefix} [{bar:30}] {percent:>3}% {human_pos}/{human_len} rows {per_sec} ETA {eta} {msg}"
         }
-        (ProgressUnit::Rows, false) => "{prefix} {spinner} {human_pos} rows {per_sec} {elapsed}",
+        (ProgressUnit::Rows, false) => "{prefix} {spinner} {human_pos} rows {per_sec} {elapsed} {msg}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.progress_chars("=> ")
@@ -86,5 +122,37 @@ mod tests {
                 assert!(bars.bars.is_empty());
             }
         }
+    }
+
+    fn at(label: &str, done: u64) -> Progress {
+        let unit = ProgressUnit::Rows;
+        Progress { label: label.to_string(), done, total: Some(100), unit, rows: Some(done) }
+    }
+
+    fn drawn(bars: &Bars) -> Vec<String> {
+        let line = |bar: &Bar| format!("{} {} {}", bar.drawn.prefix(), bar.drawn.position(), bar.drawn.message());
+        bars.bars.iter().map(line).collect()
+    }
+
+    #[test]
+    fn migrations_at_the_same_time_have_a_bar_each_that_stays_from_phase_to_phase() {
+        let mut bars = Bars::new(false);
+        let start = Instant::now();
+        bars.draw(&at("shard 1 → 2, copying", 10), start);
+        bars.draw(&at("shard 3 → 4, copying", 20), start);
+        bars.draw(&at("shard 1 → 2, catching_up", 100), start);
+        assert_eq!(drawn(&bars), ["shard 1 → 2 100 catching_up", "shard 3 → 4 20 copying"]);
+        let later = start + STALE_AFTER;
+        bars.draw(&at("shard 3 → 4, verifying", 100), later);
+        assert_eq!(drawn(&bars), ["shard 3 → 4 100 verifying"], "the first is over");
+        bars.clear();
+        assert!(bars.bars.is_empty());
+    }
+
+    #[test]
+    fn only_a_word_after_the_comma_is_a_step() {
+        assert_eq!(parts("shard 1 → 2, catching_up"), ("shard 1 → 2", Some("catching_up")));
+        assert_eq!(parts("COPY \"a, B\""), ("COPY \"a, B\"", None));
+        assert_eq!(parts("building"), ("building", None));
     }
 }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, SqlState};
 use futures::StreamExt;
@@ -17,9 +19,11 @@ use crate::Options;
 use crate::connection::{Connection, Event, Notice};
 use crate::format::{self, Expanded, Format, Layout, Rows};
 use crate::interrupt::Interrupt;
-use crate::language;
+use crate::language::{self, Awaited};
 use crate::progress::Bars;
 use crate::streams::Streams;
+
+const OPEN_JOBS: &str = "SELECT job_id FROM SYSTEM.JOBS WHERE finished_at IS NULL ORDER BY job_id";
 
 /// What the backslash commands change.
 #[derive(Clone, Debug)]
@@ -119,8 +123,27 @@ impl Shell {
         if self.settings.timing {
             self.write_time(started.elapsed())?;
         }
+        if let (Err(Failure::Interrupted), Some(awaited)) = (&outcome, language::awaited(statement)) {
+            self.tell_what_goes_on(awaited).await?;
+        }
         self.streams.flush()?;
         outcome
+    }
+
+    /// Tells which of the jobs that were waited for go on: only the waiting was stopped.
+    async fn tell_what_goes_on(&mut self, awaited: Awaited) -> io::Result<()> {
+        // Who can't be asked has nothing to tell.
+        let batches = self.collect(OPEN_JOBS).await.unwrap_or_default();
+        let columns = batches.iter().filter_map(|batch| batch.columns().first()?.as_primitive_opt::<Int64Type>());
+        let jobs: Vec<u64> = columns.flat_map(|jobs| jobs.values().iter().map(|job| *job as u64)).collect();
+        let last = jobs.last().copied();
+        for job in jobs {
+            if awaited == Awaited::All || awaited == Awaited::One(job) || (awaited == Awaited::Last && last == Some(job)) {
+                let (message, hint) = (format!("job {job} goes on"), format!("CANCEL JOB {job} stops it"));
+                self.notice(&Notice { message, hint: Some(hint) })?;
+            }
+        }
+        Ok(())
     }
 
     /// Runs a query for the shell's own use, such as an assertion.

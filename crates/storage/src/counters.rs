@@ -89,6 +89,10 @@ impl Counters {
         self.tables.lock().get(&table).map_or_else(Default::default, |count| (count.total, count.changed))
     }
 
+    pub(crate) fn last_change(&self) -> Timestamp {
+        self.tables.lock().values().map(|count| count.changed).max().unwrap_or(Timestamp::ZERO)
+    }
+
     pub(crate) fn slots(&self) -> BTreeMap<Slot, SlotCount> {
         let mut slots = BTreeMap::<Slot, SlotCount>::new();
         for count in self.tables.lock().values() {

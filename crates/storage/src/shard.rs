@@ -540,6 +540,11 @@ impl Shard {
         self.counters.table(table)
     }
 
+    /// When rows here last changed, of any table.
+    pub fn last_change(&self) -> Timestamp {
+        self.counters.last_change()
+    }
+
     /// Live rows and bytes of every slot that has any.
     pub fn slot_counts(&self) -> BTreeMap<Slot, SlotCount> {
         self.counters.slots()

@@ -23,7 +23,7 @@ async fn becomes(session: &Session, query: &str, expected: &[&str]) {
 async fn opened(directory: &Path) -> Session {
     let open = async {
         loop {
-            match Database::open(directory, &OpenOptions { shards: Some(3) }) {
+            match Database::open(directory, &OpenOptions { shards: Some(3), ..OpenOptions::default() }) {
                 Ok(database) => return Session::new(&database, "test"),
                 Err(error) => assert_eq!(error.state, SqlState::CannotConnectNow, "{error}"),
             }

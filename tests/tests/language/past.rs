@@ -1,23 +1,7 @@
 //! Reading the past: `AS OF` gives every table as it was, whatever has happened since.
 
-use evenkeel_engine::Session;
 use evenkeel_model::SqlState;
-use evenkeel_tests::{Temporary, lines, run, spelled};
-
-/// A time after all that has been written and before all that will be: the clock's next tick, once it is over.
-async fn between(session: &Session) -> String {
-    let tick = || async { lines(session, "SELECT date_trunc('millisecond', now()) AS tick").await.remove(0) };
-    let first = tick().await;
-    let mut now = tick().await;
-    while now == first {
-        now = tick().await;
-    }
-    let between = now.clone();
-    while now == between {
-        now = tick().await;
-    }
-    between
-}
+use evenkeel_tests::{Temporary, lines, moment, run, spelled};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_time_has_its_rows() {
@@ -36,7 +20,7 @@ async fn every_time_has_its_rows() {
             ("INSERT INTO t SELECT value, 0 FROM generate_series(10000, 39999)", "30023|40"),
         ] {
             lines(&session, change).await;
-            expected.push((change, between(&session).await, total));
+            expected.push((change, moment(&session).await, total));
         }
         for (change, time, total) in &expected {
             for query in [

@@ -1,86 +1,11 @@
-//! The scripts of `tests/slt`, in the format of sqllogictest.
-//!
-//! Column types are checked (`I` whole numbers, `R` floats and decimals, `T` all else), NULL is `NULL`, an empty text
-//! is `(empty)`. An expected error is a pattern over `SQLSTATE: message; detail: …; hint: …`. All records run, and all
-//! that are wrong are told at the end.
+//! The scripts of `tests/slt`, in the format of sqllogictest: see [`crate::connection`].
 
-use arrow::datatypes::DataType;
-use async_trait::async_trait;
-use evenkeel_engine::Session;
-use evenkeel_tests::{Temporary, run, spelled};
-use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Record, Runner, strict_column_validator};
+use crate::connection::{folder, wrong};
+use evenkeel_tests::Temporary;
 use std::collections::BTreeSet;
-use std::fmt;
-use std::path::{Path, PathBuf};
-
-/// A session as sqllogictest wants it.
-struct Connection(Session);
-
-/// A statement's error on one line.
-#[derive(Debug)]
-struct Failure(evenkeel_model::Error);
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&spelled(&self.0))
-    }
-}
-
-impl std::error::Error for Failure {}
-
-#[async_trait]
-impl AsyncDB for Connection {
-    type Error = Failure;
-    type ColumnType = DefaultColumnType;
-
-    async fn run(&mut self, statement: &str) -> Result<DBOutput<DefaultColumnType>, Failure> {
-        let answered = run(&self.0, statement.trim().trim_end_matches(';')).await.map_err(Failure)?;
-        let Some(schema) = &answered.schema else { return Ok(DBOutput::StatementComplete(answered.count())) };
-        let types = schema.fields().iter().map(|field| column_type(field.data_type())).collect();
-        let cell = |cell: Option<String>| match cell {
-            None => "NULL".to_string(),
-            Some(text) if text.is_empty() => "(empty)".to_string(),
-            Some(text) => text,
-        };
-        let rows = answered.rows().into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
-        Ok(DBOutput::Rows { types, rows })
-    }
-
-    async fn shutdown(&mut self) {}
-
-    fn engine_name(&self) -> &str {
-        "evenkeel"
-    }
-
-    fn error_sql_state(error: &Failure) -> Option<String> {
-        Some(error.0.state.code().to_string())
-    }
-}
-
-fn column_type(data_type: &DataType) -> DefaultColumnType {
-    match data_type {
-        integer if integer.is_integer() => DefaultColumnType::Integer,
-        number if number.is_numeric() => DefaultColumnType::FloatingPoint,
-        _ => DefaultColumnType::Text,
-    }
-}
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
-}
 
 async fn check(script: &str, shards: u32) {
-    let database = Temporary::new(shards);
-    let mut runner = Runner::new(|| async { Ok(Connection(database.session())) });
-    runner.with_column_validator(strict_column_validator);
-    let path = folder().join(format!("{script}.slt"));
-    let records: Vec<Record<DefaultColumnType>> = sqllogictest::parse_file(&path).expect("a script");
-    let mut wrong = Vec::new();
-    for record in records {
-        if let Err(error) = runner.run_async(record).await {
-            wrong.push(error.display(false).to_string());
-        }
-    }
+    let wrong = wrong(script, &Temporary::new(shards)).await;
     let count = wrong.len();
     assert!(wrong.is_empty(), "{count} wrong over {shards} shards:\n{}", wrong.join("\n"));
 }

@@ -261,7 +261,8 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interleaved_transactions_are_isolated() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).expect("the database opens");
+    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4), ..OpenOptions::default() })
+        .expect("the database opens");
     let quick = Session::new(&database, "settings");
     rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.expect("a statement");
     for seed in 0..SEEDS {

@@ -18,7 +18,8 @@ const UPDATES: usize = 12;
 
 fn open() -> (TempDir, Arc<Database>) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4) }).expect("the database opens");
+    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4), ..OpenOptions::default() })
+        .expect("the database opens");
     (directory, database)
 }
 

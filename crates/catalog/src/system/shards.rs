@@ -7,8 +7,10 @@ computed_table! { SYSTEM, "shards",
         shard_id: i64,
         /// The node that hosts it.
         node_id: i64,
-        /// `active`: it serves its slots.
+        /// `active`: it serves its slots; `draining`: it does, and gives them all away.
         state: String,
+        /// Whether its slots stay where they are, and no others come.
+        pinned: bool,
         /// Slots it owns.
         slots: i64,
         /// Live rows of all tables, counted exactly.
@@ -27,6 +29,8 @@ computed_table! { SYSTEM, "shards",
         write_qps: f64,
         /// Cores busy in this shard, over the last second.
         cpu_usage: f64,
+        /// Whether it is beyond a limit of its own; SYSTEM.HOT_SHARDS says which.
+        hot: bool,
         /// The version of the slot map.
         epoch: i64,
         /// When the shard was made.
@@ -38,7 +42,8 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let row = |shard: &crate::snapshot::Shard| Row {
         shard_id: i64::from(shard.id.0),
         node_id: 1,
-        state: "active".to_string(),
+        state: shard.state.to_string(),
+        pinned: shard.pinned,
         slots: shard.slots as i64,
         row_count: shard.rows,
         storage_bytes: shard.storage_bytes as i64,
@@ -48,6 +53,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         read_qps: shard.read_rows_per_second,
         write_qps: shard.written_rows_per_second,
         cpu_usage: shard.cpu_cores,
+        hot: snapshot.hot_shards.iter().any(|hot| hot.shard == shard.id),
         epoch: shard.epoch.0 as i64,
         created_at: Instant::from_millis(shard.created_at_ms),
     };

@@ -265,6 +265,28 @@ async fn an_interrupt_cancels_the_statement_and_ends_the_script() {
     assert_eq!(stage.log(), [ENDLESS]);
 }
 
+#[tokio::test]
+async fn an_interrupt_while_waiting_for_a_job_says_what_goes_on() {
+    let open = "SELECT job_id FROM SYSTEM.JOBS WHERE finished_at IS NULL ORDER BY job_id";
+    let notice = |job: u64| format!("NOTICE: job {job} goes on\nHINT: CANCEL JOB {job} stops it\n");
+    let both = notice(3) + &notice(7);
+    for (statement, told) in [
+        ("WAIT FOR JOB LAST", notice(7).as_str()),
+        ("WAIT FOR JOB 3 TIMEOUT '60s'", notice(3).as_str()),
+        ("WAIT FOR JOB 5", ""),
+        ("WAIT FOR JOB ALL", both.as_str()),
+    ] {
+        let mut stage = Stage::new(Fake::default().rows(open, numbers("job_id", &[3, 7])), &keep_going());
+        let interrupt = stage.interrupt.clone();
+        let press = async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            interrupt.send_modify(|presses| *presses += 1);
+        };
+        let (outcome, ()) = tokio::join!(stage.shell.run_script(statement, "test.pql"), press);
+        assert_eq!((outcome, stage.err().as_str()), (Outcome::Interrupted, told), "{statement}");
+    }
+}
+
 struct ClosedPipe;
 
 impl Write for ClosedPipe {

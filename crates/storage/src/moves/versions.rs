@@ -48,7 +48,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    fn note(&mut self, family: Family, key: &[u8], value: &[u8]) {
+    /// One more version.
+    pub fn note(&mut self, family: Family, key: &[u8], value: &[u8]) {
         self.rows += u64::from(is_row(family, value));
         self.bytes += (key.len() + value.len()) as u64;
         self.digest = self.digest.wrapping_add(xxh3_64(key).rotate_left(17).wrapping_add(xxh3_64(value)));
@@ -175,6 +176,33 @@ impl Shard {
         self.write_synced(batch).map_err(|error| storage_error(&error))?;
         self.incoming.add(counts, Timestamp::ZERO);
         Ok(())
+    }
+
+    /// Counts what was received of these slots anew. A crash after files were taken in, and before their rows were counted,
+    /// leaves rows that nobody has counted.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn recount_received(&self, slots: &SlotSet) -> Result<()> {
+        let mut missing = Differences::new();
+        for table in self.tables()? {
+            for range in slot_ranges(table, slots, self.slot_bits()) {
+                let mut options = ReadOptions::default();
+                options.set_iterate_range(range);
+                let mut iterator = self.db().raw_iterator_cf_opt(&self.data(), options);
+                iterator.seek_to_first();
+                while let Some((key, value)) = iterator.item() {
+                    *missing.entry((table, slot_of(key, self.slot_bits()))).or_default() += count_of(key, value);
+                    iterator.next();
+                }
+                iterator.status().map_err(|error| storage_error(&error))?;
+            }
+        }
+        for (at, counted) in self.incoming.of(slots) {
+            *missing.entry(at).or_default() += SlotCount { rows: -counted.rows, bytes: -counted.bytes };
+        }
+        missing.retain(|_, count| *count != SlotCount::default());
+        if missing.is_empty() { Ok(()) } else { self.write_received(WriteBatch::default(), &missing) }
     }
 
     /// Whether nothing was received of these slots yet, so that sorted files may be taken in as they are.

@@ -1,4 +1,8 @@
-//! `evenkeel demo`: the flights of 2013 in a temporary database, looked at, queried and changed.
+//! `evenkeel demo`: the flights of 2013 in a temporary database, looked at, queried and changed; then a shard gets too much to
+//! do, and is relieved of it while everything goes on.
+
+mod balance;
+mod traffic;
 
 use crate::embedded::Embedded;
 use evenkeel_engine::{Database, OpenOptions, Session};
@@ -10,14 +14,14 @@ use std::sync::Arc;
 
 /// The data, as Parquet. See `assets/README.md` for its source and licence.
 const FILES: &[(&str, &[u8])] = &[
-    ("airlines", include_bytes!("../assets/airlines.parquet")),
-    ("airports", include_bytes!("../assets/airports.parquet")),
-    ("planes", include_bytes!("../assets/planes.parquet")),
-    ("weather", include_bytes!("../assets/weather.parquet")),
-    ("flights", include_bytes!("../assets/flights.parquet")),
+    ("airlines", include_bytes!("../../assets/airlines.parquet")),
+    ("airports", include_bytes!("../../assets/airports.parquet")),
+    ("planes", include_bytes!("../../assets/planes.parquet")),
+    ("weather", include_bytes!("../../assets/weather.parquet")),
+    ("flights", include_bytes!("../../assets/flights.parquet")),
 ];
 
-const SCHEMA: &str = include_str!("../assets/schema.pql");
+const SCHEMA: &str = include_str!("../../assets/schema.pql");
 
 /// What is shown: what it says, and the statements.
 const STEPS: &[(&str, &[&str])] = &[
@@ -79,24 +83,23 @@ const STEPS: &[(&str, &[&str])] = &[
 /// Runs the demo; then opens the prompt on a terminal.
 pub async fn run() -> anyhow::Result<i32> {
     let directory = tempfile::Builder::new().prefix("evenkeel-demo-").tempdir()?;
-    let database = Database::open(&directory.path().join("data"), &OpenOptions { shards: Some(4) })?;
+    let database =
+        Database::open(&directory.path().join("data"), &OpenOptions { shards: Some(4), ..OpenOptions::default() })?;
     let connection: Arc<dyn Connection> = Arc::new(Embedded::new(Session::new(&database, "evenkeel demo")));
     let mut shell =
         Shell::new(Arc::clone(&connection), &Options::default(), Streams::standard(), Interrupt::from_signals());
     say("A new database with 4 shards, in a temporary directory. The flights that left New York City in 2013 go in.")?;
-    let outcome = load(&mut shell, directory.path()).await?;
+    let mut outcome = load(&mut shell, directory.path()).await?;
+    for (text, statements) in STEPS {
+        if outcome == Outcome::Succeeded {
+            outcome = step(&mut shell, text, statements).await?;
+        }
+    }
+    if outcome == Outcome::Succeeded {
+        outcome = balance::show(&mut shell, &database).await?;
+    }
     if outcome != Outcome::Succeeded {
         return Ok(outcome.exit_code());
-    }
-    for (text, statements) in STEPS {
-        say(text)?;
-        for statement in *statements {
-            echo(statement)?;
-            let outcome = shell.run_script(statement, "demo").await;
-            if outcome != Outcome::Succeeded {
-                return Ok(outcome.exit_code());
-            }
-        }
     }
     drop(shell);
     if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() {
@@ -109,6 +112,19 @@ pub async fn run() -> anyhow::Result<i32> {
         "Done. On a terminal the demo now opens the prompt; `evenkeel shell --data DIR` opens one for a database to keep.",
     )?;
     Ok(0)
+}
+
+/// Says something and runs statements, up to the first that fails.
+async fn step(shell: &mut Shell, text: &str, statements: &[&str]) -> anyhow::Result<Outcome> {
+    say(text)?;
+    for statement in statements {
+        echo(statement)?;
+        let outcome = shell.run_script(statement, "demo").await;
+        if outcome != Outcome::Succeeded {
+            return Ok(outcome);
+        }
+    }
+    Ok(Outcome::Succeeded)
 }
 
 async fn load(shell: &mut Shell, directory: &Path) -> anyhow::Result<Outcome> {

@@ -1,0 +1,157 @@
+//! What the SYSTEM tables are computed from: the state of a database, taken at one moment.
+//!
+//! Everything that is counted by slot is added up while no slot changes hands, so that a row is in one shard, in one
+//! slot and in its table, also during a migration. What is measured (rates, files on disk) is read beside it.
+
+use crate::database::Database;
+use crate::layout::Layout;
+use crate::registry::{RunningQuery, SessionState};
+use evenkeel_catalog::Snapshot;
+use evenkeel_catalog::snapshot as state;
+use evenkeel_model::{SETTINGS, Setting, ShardId, Slot};
+use evenkeel_storage::{Shard, SlotCount};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What shards, slots and tables hold under one layout.
+struct Counts {
+    layout: Arc<Layout>,
+    slots: BTreeMap<ShardId, BTreeMap<Slot, SlotCount>>,
+    tables: Vec<state::TableState>,
+}
+
+impl Database {
+    /// Everything the SYSTEM tables are computed from, now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let counts = self.counts();
+        let shards = self.shard_states(&counts);
+        Snapshot {
+            nodes: vec![node_state(&shards)],
+            slots: slot_states(&counts),
+            shards,
+            settings: self.setting_states(),
+            tables: counts.tables,
+            views: self.schemas().views.values().cloned().collect(),
+            sessions: self.session_states(),
+            queries: self.query_states(),
+            slow_queries: self.registry.slow_queries(),
+            transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
+            events: self.registry.events(),
+            jobs: self.job_states(),
+            migrations: self.migration_states(),
+            decisions: self.decision_states(),
+            hot_shards: self.hot_shard_states(),
+            shard_metrics: self.shard_metric_states(),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let schemas = self.schemas();
+        // Counters change hands with their slots: not while they are added up.
+        let layout = self.topology.steady();
+        let table = |table: &Arc<crate::table::TableHandle>| {
+            let counts = layout.shards.values().map(|shard| shard.table_count(table.schema.id).0);
+            let (rows, bytes) = counts.fold((0, 0), |sum, count| (sum.0 + count.rows, sum.1 + count.bytes));
+            state::TableState { table: table.schema.clone(), rows, bytes }
+        };
+        Counts {
+            slots: layout.shards.iter().map(|(id, shard)| (*id, shard.slot_counts())).collect(),
+            tables: schemas.tables.values().map(table).collect(),
+            layout: Arc::clone(&layout),
+        }
+    }
+
+    fn shard_states(&self, counts: &Counts) -> Vec<state::Shard> {
+        let (known, draining) = (self.rebalancing.shards.lock().clone(), self.draining_shards());
+        let slots = &counts.layout.slots;
+        let state = |shard: &Arc<Shard>| {
+            let rates = self.registry.rates(shard.id());
+            let (storage_bytes, history_bytes) = shard.storage_bytes();
+            state::Shard {
+                id: shard.id(),
+                state: if draining.contains(&shard.id()) { "draining" } else { "active" },
+                pinned: known.get(&shard.id()).is_some_and(|known| known.pinned),
+                slots: slots.count(shard.id()),
+                rows: counts.slots.get(&shard.id()).into_iter().flat_map(BTreeMap::values).map(|c| c.rows).sum(),
+                storage_bytes,
+                history_bytes,
+                memory_bytes: shard.memory_bytes(),
+                read_rows_per_second: rates.reads,
+                written_rows_per_second: rates.writes,
+                cpu_cores: rates.cores,
+                epoch: slots.epoch(),
+                created_at_ms: known.get(&shard.id()).map_or(0, |known| known.created_at_ms),
+            }
+        };
+        counts.layout.shards.values().map(state).collect()
+    }
+
+    pub(crate) fn setting_states(&self) -> Vec<state::SettingState> {
+        let stored = self.settings.read();
+        let (effective, layout) = (self.settings(), self.layout());
+        let state = |setting: &'static Setting| {
+            let (value, origin) = match (setting.name, stored.get(setting.name)) {
+                ("shards", _) => (layout.shards.len().to_string(), "creation"),
+                ("slot_bits", _) => (layout.slots.bits().get().to_string(), "creation"),
+                (_, Some(stored)) => (stored.value.clone(), "ALTER SYSTEM"),
+                (_, None) => (effective.effective(setting).to_string(), "default"),
+            };
+            let changed_at_ms = stored.get(setting.name).map(|stored| stored.changed_at);
+            state::SettingState { setting, value, origin, changed_at_ms }
+        };
+        SETTINGS.iter().map(state).collect()
+    }
+
+    fn session_states(&self) -> Vec<state::Session> {
+        let sessions = self.registry.sessions.lock();
+        let state = |(id, session): (&u64, &SessionState)| state::Session {
+            id: *id,
+            application: session.application.clone(),
+            state: match (session.running, &session.transaction) {
+                (1.., _) => "active",
+                (0, Some(_)) => "idle in transaction",
+                (0, None) => "idle",
+            },
+            statements: session.statements,
+            started_at_ms: session.started_at_ms,
+        };
+        sessions.iter().map(state).collect()
+    }
+
+    fn query_states(&self) -> Vec<state::Query> {
+        let queries = self.registry.queries.lock();
+        let state = |(id, query): (&u64, &RunningQuery)| state::Query {
+            id: *id,
+            session: query.session,
+            statement: query.statement.clone(),
+            started_at_ms: query.started_at_ms,
+            elapsed_ms: query.started.elapsed().as_secs_f64() * 1e3,
+        };
+        queries.iter().map(state).collect()
+    }
+}
+
+fn slot_states(counts: &Counts) -> Vec<state::SlotState> {
+    let state = |(slot, shard): (Slot, ShardId)| {
+        let count = counts.slots.get(&shard).and_then(|slots| slots.get(&slot)).copied().unwrap_or_default();
+        let (reads, writes) = counts.layout.shards.get(&shard).map_or((0, 0), |shard| shard.activity().of(slot));
+        state::SlotState { slot, shard, rows: count.rows, bytes: count.bytes, reads, writes }
+    };
+    counts.layout.slots.iter().map(state).collect()
+}
+
+/// The one node of an embedded database, which hosts every shard.
+fn node_state(shards: &[state::Shard]) -> state::Node {
+    state::Node {
+        id: 1,
+        address: "embedded".to_string(),
+        zone: None,
+        weight: 1.0,
+        state: "up",
+        shards: shards.len(),
+        slots: shards.iter().map(|shard| shard.slots).sum(),
+        rows: shards.iter().map(|shard| shard.rows).sum(),
+        storage_bytes: shards.iter().map(|shard| shard.storage_bytes).sum(),
+        last_heartbeat_ms: None,
+    }
+}
