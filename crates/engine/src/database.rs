@@ -50,7 +50,10 @@ pub struct OpenOptions {
 /// Called with the number of a migration and the name of the phase that it enters, before its record is kept (`false`) and
 /// after (`true`). Tests end the process there.
 #[derive(Clone)]
-pub struct PhaseHook(pub Arc<dyn Fn(u64, &str, bool) + Send + Sync>);
+pub struct PhaseHook(pub Arc<OnPhase>);
+
+/// See [`PhaseHook`].
+pub type OnPhase = dyn Fn(u64, &str, bool) + Send + Sync;
 
 impl std::fmt::Debug for PhaseHook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -226,6 +229,11 @@ impl Database {
         self.recover_loads()?;
         self.recover_transactions()?;
         let last = self.replay_log()?;
+        // When rows last changed is not kept: for a reader of the past, counters are never as old as it asks for.
+        let (now, layout) = (self.oracle.next()?, self.layout());
+        for table in self.schemas().tables.values() {
+            layout.shards.values().for_each(|shard| shard.note_load(table.schema.id, now));
+        }
         let dropped = self.meta.list::<Timestamp>("dropped/")?;
         let parse = |(id, at): (String, Timestamp)| id.parse().ok().map(|id| (TableId(id), at));
         *self.dropped.lock() = dropped.into_iter().filter_map(parse).collect();

@@ -19,7 +19,7 @@ fn bucket(micros: u64) -> usize {
 /// The largest time that a bucket counts.
 fn upper_us(bucket: usize) -> u64 {
     let low = 1_u64 << (bucket / 2);
-    if bucket % 2 == 0 { low + low / 2 } else { low * 2 }
+    if bucket.is_multiple_of(2) { low + low / 2 } else { low * 2 }
 }
 
 /// Counts of statements by how long they took.

@@ -49,7 +49,7 @@ mod validate;
 mod values;
 mod view;
 
-pub use database::{Database, OpenOptions, PhaseHook};
+pub use database::{Database, OnPhase, OpenOptions, PhaseHook};
 pub use datafusion::common::ScalarValue;
 pub use evenkeel_storage::codec::Value;
 pub use output::{Event, Progress};

@@ -62,7 +62,8 @@ impl Database {
     }
 
     fn shard_states(&self, counts: &Counts) -> Vec<state::Shard> {
-        let (known, draining) = (self.rebalancing.shards.lock().clone(), self.draining_shards());
+        let draining = self.draining_shards();
+        let known = self.rebalancing.shards.lock().clone();
         let slots = &counts.layout.slots;
         let state = |shard: &Arc<Shard>| {
             let rates = self.registry.rates(shard.id());

@@ -19,7 +19,8 @@ pub const SCHEMA: &[&str] = &[
 ];
 
 /// The flights.
-pub const FLIGHTS: &str = "CREATE TABLE flights (year smallint NOT NULL, month smallint NOT NULL, day smallint NOT NULL,
+pub const FLIGHTS: &str =
+    "CREATE TABLE flights (year smallint NOT NULL, month smallint NOT NULL, day smallint NOT NULL,
     dep_time smallint, sched_dep_time smallint NOT NULL, dep_delay smallint, arr_time smallint,
     sched_arr_time smallint NOT NULL, arr_delay smallint, carrier text, flight integer, tailnum text,
     origin text NOT NULL, dest text NOT NULL, air_time smallint, distance integer NOT NULL, hour smallint NOT NULL,

@@ -272,18 +272,21 @@ impl<'d> Carry<'d> {
         let seen = migration.read(&map);
         self.switched = Some(map);
         if !matches!(seen, Observed::Map { holder: Holder::Target, .. }) {
-            self.publish();
+            self.publish(migration);
         }
         Ok(Some(seen))
     }
 
-    /// Puts the committed slot map into the picture.
-    fn publish(&mut self) {
+    /// Puts the committed slot map into the picture. As long as the source is sealed, nobody takes one.
+    fn publish(&mut self, migration: &Migration) {
         let Some(map) = self.switched.take() else { return };
         let mut picture = self.picture.take().unwrap_or_else(|| self.database.topology.cutover());
         if picture.slots.epoch() < map.epoch() {
             let shards = picture.shards.clone();
             self.database.topology.replace(&mut picture, Layout::new(map, shards));
+        }
+        if matches!(self.source.part_in(migration.id), Some(Part::Sealed { .. })) {
+            self.picture = Some(picture);
         }
     }
 
@@ -299,7 +302,7 @@ impl<'d> Carry<'d> {
                 // A process before this one committed it.
                 self.switched = Some(self.map()?);
             }
-            self.publish();
+            self.publish(migration);
         }
         self.source.release_hold(&migration.slots);
         self.open();
