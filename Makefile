@@ -10,7 +10,7 @@ ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
 export ROCKSDB_STATIC := 1
 
-.PHONY: demo build test check bench crash fuzz book rocksdb tools nextest clean
+.PHONY: demo build test check bench crash torture fuzz book rocksdb tools nextest clean
 
 demo: build
 	$(CARGO_TARGET_DIR)/release/evenkeel demo
@@ -51,6 +51,11 @@ bench: build
 # Kills the database many more times than the tests do.
 crash: rocksdb nextest
 	EVENKEEL_CRASHES=$(or $(CRASHES),1000) cargo nextest run --workspace --locked --test crash
+
+# Kills it while slots move: at every phase boundary, at any moment, and again while it recovers.
+torture: rocksdb nextest
+	EVENKEEL_CRASHES=$(or $(CRASHES),1000) cargo nextest run --workspace --locked --profile torture \
+		-E 'binary(crash) and test(/^moves::/)'
 
 # Needs a nightly toolchain and cargo-fuzz.
 fuzz:

@@ -105,7 +105,8 @@ impl Bench {
     }
 }
 
-fn load_average() -> Option<f64> {
+/// Processes that wanted to run in the last minute, where the system says.
+pub fn load_average() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
 }

@@ -1,6 +1,8 @@
 //! Evenkeel as a contestant: a database in a directory of its own, and a session.
 
 use anyhow::Context;
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::record_batch::RecordBatch;
 use evenkeel_engine::{Database, Event, OpenOptions, Session};
 use futures::StreamExt;
@@ -23,7 +25,15 @@ impl Evenkeel {
     /// # Errors
     /// When the disk fails or is full.
     pub fn create(directory: &Path) -> anyhow::Result<Self> {
-        let database = Database::open(directory, &OpenOptions { shards: Some(SHARDS) })?;
+        Self::create_with(directory, &OpenOptions { shards: Some(SHARDS), ..OpenOptions::default() })
+    }
+
+    /// Makes a database in a new directory, with options.
+    ///
+    /// # Errors
+    /// When the disk fails or is full.
+    pub fn create_with(directory: &Path, options: &OpenOptions) -> anyhow::Result<Self> {
+        let database = Database::open(directory, options)?;
         let session = Session::new(&database, "evenkeel bench");
         Ok(Self { database, session })
     }
@@ -61,11 +71,23 @@ impl Evenkeel {
     /// # Errors
     /// The statement's own, and for an answer that is not one BIGINT.
     pub async fn number(&self, statement: &str) -> anyhow::Result<i64> {
-        use arrow::array::AsArray;
         let batches = self.query(statement).await?;
         let batch = batches.iter().find(|batch| batch.num_rows() == 1).context("no row where one was expected")?;
-        let column = batch.column(0).as_primitive_opt::<arrow::datatypes::Int64Type>();
+        let column = batch.column(0).as_primitive_opt::<Int64Type>();
         Ok(column.context("no BIGINT where one was expected")?.value(0))
+    }
+
+    /// A query's first column, without its NULLs.
+    ///
+    /// # Errors
+    /// The statement's own, and for a column that is not DOUBLE PRECISION.
+    pub async fn floats(&self, statement: &str) -> anyhow::Result<Vec<f64>> {
+        let mut floats = Vec::new();
+        for batch in self.query(statement).await? {
+            let column = batch.column(0).as_primitive_opt::<Float64Type>();
+            floats.extend(column.context("no DOUBLE PRECISION where one was expected")?.iter().flatten());
+        }
+        Ok(floats)
     }
 }
 

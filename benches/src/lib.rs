@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Everything lives in one temporary directory that goes away at the end, also after an interruption; all contestants
-//! use the same file system.
+//! use the same file system. What moving rows between shards costs is measured by [`rebalance`].
 
 mod bench;
 mod evenkeel;
@@ -19,6 +19,7 @@ mod flights;
 mod postgres;
 mod random;
 mod raw;
+pub mod rebalance;
 mod report;
 mod works;
 
@@ -94,11 +95,16 @@ pub async fn run(options: Options) -> anyhow::Result<i32> {
         works::memory::child(directory).await?;
         return Ok(EXIT_MET);
     }
-    // Noticed at the next wait, so that whoever is starting or stopping something gets to the end of it.
+    until_interrupted(measure(&options)).await
+}
+
+/// Goes on until the end, or until a signal comes: noticed at the next wait, so that whoever is starting or stopping something
+/// gets to the end of it.
+async fn until_interrupted(measuring: impl Future<Output = anyhow::Result<i32>>) -> anyhow::Result<i32> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        outcome = measure(&options) => outcome,
+        outcome = measuring => outcome,
         _ = interrupt.recv() => Ok(EXIT_INTERRUPTED),
         _ = terminate.recv() => Ok(EXIT_INTERRUPTED),
     }

@@ -15,7 +15,7 @@ const ABSENT: &str = "–";
 pub fn print(about: &About, measured: &[Measured]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "\n{}\n", about.text())?;
-    out.write_all(table(measured).as_bytes())?;
+    out.write_all(table(&lines(measured)).as_bytes())?;
     for work in measured {
         for note in &work.notes {
             writeln!(out, "{}: {note}", work.name)?;
@@ -24,11 +24,10 @@ pub fn print(about: &About, measured: &[Measured]) -> std::io::Result<()> {
     out.flush()
 }
 
-fn table(measured: &[Measured]) -> String {
-    let mut lines = vec![HEADER.map(str::to_string)];
-    lines.extend(measured.iter().map(line));
+/// Lines of cells, the first of them the header, as a table.
+pub fn table<const N: usize>(lines: &[[String; N]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; N] = std::array::from_fn(width);
     let mut text = String::new();
     for (at, line) in lines.iter().enumerate() {
         let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
@@ -41,6 +40,12 @@ fn table(measured: &[Measured]) -> String {
         }
     }
     text
+}
+
+fn lines(measured: &[Measured]) -> Vec<[String; 8]> {
+    let mut lines = vec![HEADER.map(str::to_string)];
+    lines.extend(measured.iter().map(line));
+    lines
 }
 
 fn line(work: &Measured) -> [String; 8] {
@@ -123,7 +128,7 @@ mod tests {
     fn the_table_is_aligned_and_complete() {
         let mut alone = scan();
         alone.samples.postgres.clear();
-        let table = table(&[scan(), alone]);
+        let table = table(&lines(&[scan(), alone]));
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4, "{table}");
         let bars = |line: &str| line.chars().enumerate().filter(|(_, c)| "│┼".contains(*c)).map(|(at, _)| at).collect();

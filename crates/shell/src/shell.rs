@@ -138,7 +138,10 @@ impl Shell {
         let jobs: Vec<u64> = columns.flat_map(|jobs| jobs.values().iter().map(|job| *job as u64)).collect();
         let last = jobs.last().copied();
         for job in jobs {
-            if awaited == Awaited::All || awaited == Awaited::One(job) || (awaited == Awaited::Last && last == Some(job)) {
+            if awaited == Awaited::All
+                || awaited == Awaited::One(job)
+                || (awaited == Awaited::Last && last == Some(job))
+            {
                 let (message, hint) = (format!("job {job} goes on"), format!("CANCEL JOB {job} stops it"));
                 self.notice(&Notice { message, hint: Some(hint) })?;
             }

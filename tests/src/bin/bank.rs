@@ -1,7 +1,9 @@
 //! A bank that is meant to be killed: transfers, loads and changes of tables, each reported once it was acknowledged.
 //!
 //! `bank DIRECTORY RUN SEED SYNCHRONOUS_COMMIT ROWS.csv` works on a database that has the tables `accounts`, `ledger`,
-//! `clocks`, `pile` and `n`, until it is killed or a statement fails in a way it may not. Lines on standard output:
+//! `clocks`, `pile` and `n`, until it is killed or a statement fails in a way it may not. With the word `moves` behind it
+//! slots move meanwhile; with `moves PHASE before|after TURN` it ends itself by SIGKILL when a migration enters that phase.
+//! Lines on standard output:
 //!
 //! ```text
 //! ready                                       the database is open
@@ -9,28 +11,40 @@
 //! tick CLOCK VALUE                            the clock shows the value: a commit to one row
 //! trying TABLE ROWS COLUMNS                   about to make the table so (- - : no such table)
 //! done TABLE ROWS COLUMNS                     the table is so
+//! job NUMBER                                  a job was started
+//! phase MIGRATION PHASE                       the record of the phase was kept
 //! error …                                     what may not happen; the process ends
 //! ```
 
 #[path = "../../tests/storage/client.rs"]
 mod client;
+#[path = "bank/moment.rs"]
+mod moment;
+#[path = "bank/moves.rs"]
+mod moves;
 
 use client::{numbers, rows};
 use evenkeel_engine::{Database, OpenOptions, Session};
 use evenkeel_model::{Error, Result, SqlState};
+use moment::Moment;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 const WORKERS: u64 = 4;
+/// Where slots move, scans run too.
+const MOVED_WORKERS: u64 = 2;
 const CLOCKS: i64 = 2;
 const ACCOUNTS: i64 = 64;
 /// Rows of the file that is loaded.
 const FILE_ROWS: i64 = 2_000;
 /// Rows of an INSERT … SELECT: more than a transaction buffers, so that it goes through sorted files.
 const SELECTED_ROWS: i64 = 120 * 200;
+/// Between two loads where slots move: they stay where they are during a load.
+const LOADS_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 struct Bank {
@@ -39,6 +53,7 @@ struct Bank {
     seed: u64,
     durability: String,
     file: PathBuf,
+    moves: bool,
 }
 
 fn say(line: &str) {
@@ -154,6 +169,12 @@ impl Bank {
                 rows += FILE_ROWS;
                 let copy = format!("COPY pile FROM '{}'", self.file.display());
                 self.step(&session, "pile", &format!("{rows} 2"), &copy).await?;
+                if self.moves {
+                    tokio::time::sleep(LOADS_PAUSE).await;
+                }
+            }
+            if self.moves {
+                continue;
             }
             let table = format!("s_{}_{number}", self.run);
             let create = format!("CREATE TABLE {table} (k BIGINT PRIMARY KEY, v TEXT)");
@@ -168,26 +189,42 @@ impl Bank {
 }
 
 async fn run() -> Result<()> {
-    let usage = || Error::internal("bank DIRECTORY RUN SEED SYNCHRONOUS_COMMIT ROWS.csv");
+    let usage =
+        || Error::internal("bank DIRECTORY RUN SEED SYNCHRONOUS_COMMIT ROWS.csv [moves [PHASE before|after TURN]]");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [directory, run, seed, durability, file] = arguments.as_slice() else { return Err(usage()) };
+    let [directory, run, seed, durability, file, more @ ..] = arguments.as_slice() else { return Err(usage()) };
+    let (moves, moment) = match more {
+        [] => (false, None),
+        [word] if word == "moves" => (true, None),
+        [word, moment @ ..] if word == "moves" => (true, Some(Moment::read(moment).ok_or_else(usage)?)),
+        _ => return Err(usage()),
+    };
+    let options = OpenOptions { on_phase: moves.then(|| moment::hook(moment)), ..OpenOptions::default() };
     let bank = Bank {
-        database: Database::open(&PathBuf::from(directory), &OpenOptions::default())?,
+        database: Database::open(&PathBuf::from(directory), &options)?,
         run: run.parse().map_err(|_| usage())?,
         seed: seed.parse().map_err(|_| usage())?,
         durability: durability.clone(),
         file: PathBuf::from(file),
+        moves,
     };
     say("ready");
     let mut tasks = tokio::task::JoinSet::new();
-    for worker in 0..WORKERS {
+    for worker in 0..if moves { MOVED_WORKERS } else { WORKERS } {
         tasks.spawn(bank.clone().work(worker));
     }
     for clock in 0..CLOCKS {
         tasks.spawn(bank.clone().tick(clock));
     }
-    tasks.spawn(bank.clone().define());
+    // A migration that begins while rows of a dropped table are being removed turns back, and its job fails.
+    if !moves {
+        tasks.spawn(bank.clone().define());
+    }
     tasks.spawn(bank.clone().load());
+    if moves {
+        tasks.spawn(bank.clone().shift());
+        tasks.spawn(bank.clone().scan());
+    }
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| Error::internal(error.to_string()))??;
     }

@@ -1,6 +1,7 @@
 //! What must be true of the bank after a crash, given the lines it said before.
 
 use crate::client::{numbers, rows};
+use crate::jobs::Jobs;
 use crate::shards::{self, close};
 use evenkeel_engine::Session;
 use std::collections::BTreeMap;
@@ -11,8 +12,11 @@ use tempfile::TempDir;
 const ACCOUNTS: i64 = 64;
 const BALANCE: i64 = 1_000;
 const FILE_ROWS: i64 = 2_000;
+const TIDY_EVERY: u32 = 3;
 /// Rows above which the pile is emptied between two crashes.
 const PILE_MAX: i64 = 40_000;
+/// The same where slots move, which takes as long as there are rows in them.
+const MOVED_PILE_MAX: i64 = 4_000;
 
 /// Rows and columns of a table as they are said: `2000 2`, or `- -` where there is none.
 type State = String;
@@ -38,6 +42,11 @@ pub struct Bank {
     clocks: BTreeMap<i64, i64>,
     /// How many processes worked since the last check.
     runs: i64,
+    checks: u32,
+    /// The last process that had the database open.
+    opened: Option<i64>,
+    /// What moves slots meanwhile.
+    pub jobs: Jobs,
 }
 
 fn number(word: Option<&str>) -> i64 {
@@ -48,7 +57,8 @@ impl Bank {
     /// A bank with money in its accounts.
     pub async fn new() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
-        let bank = Self { home, transfers: BTreeMap::new(), tables: BTreeMap::new(), clocks: BTreeMap::new(), runs: 0 };
+        let (transfers, tables, clocks) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let bank = Self { home, transfers, tables, clocks, runs: 0, checks: 0, opened: None, jobs: Jobs::default() };
         let lines = (0..FILE_ROWS).fold("k,v\n".to_string(), |mut text, row| {
             let _ = writeln!(text, "{row},row number {row}");
             text
@@ -91,7 +101,15 @@ impl Bank {
     pub fn heard(&mut self, run: i64, line: &str) {
         let mut words = line.split(' ');
         match words.next() {
-            Some("ready") => self.runs += 1,
+            Some("ready") => {
+                self.runs += 1;
+                self.opened = Some(run);
+            }
+            Some("job") => self.jobs.acknowledge(number(words.next())),
+            Some("phase") => {
+                let migration = number(words.next());
+                self.jobs.enter(migration, words.next().expect("a phase"));
+            }
             Some("transfer") => {
                 let [worker, seq, source, target, amount] = [(); 5].map(|()| number(words.next()));
                 self.transfers.insert((run, worker, seq), (source, target, amount));
@@ -115,6 +133,9 @@ impl Bank {
 
     /// Opens the database after a crash and checks every promise.
     pub async fn check(&mut self) {
+        if self.jobs.expected {
+            self.settle().await;
+        }
         let database = shards::open(&self.directory());
         let session = Session::new(&database, "check");
         self.check_transfers(&session).await;
@@ -124,7 +145,22 @@ impl Bank {
         drop(session);
         close(database);
         shards::check(&self.directory(), &claims);
-        self.tidy().await;
+        self.checks += 1;
+        if self.checks.is_multiple_of(TIDY_EVERY) {
+            self.tidy().await;
+        }
+    }
+
+    /// Opens the database after a crash and lets every job come to its end. What the jobs leave to the next start is done
+    /// by that.
+    async fn settle(&mut self) {
+        let database = shards::open(&self.directory());
+        let session = Session::new(&database, "settle");
+        // Some rows are still in two shards.
+        self.check_transfers(&session).await;
+        self.jobs.settle(&session).await;
+        drop(session);
+        close(database);
     }
 
     /// Acknowledged transfers are in the ledger, at most one more of each worker is, and the balances are the ledger's.
@@ -186,11 +222,12 @@ impl Bank {
     async fn tidy(&mut self) {
         let database = shards::open(&self.directory());
         let session = Session::new(&database, "tidy");
+        let pile_max = if self.jobs.expected { MOVED_PILE_MAX } else { PILE_MAX };
         let kept = ["accounts", "ledger", "clocks", "pile", "n"];
         for row in rows(&session, "QUERY SYSTEM.TABLES SELECT table_name, row_count").await.expect("SYSTEM.TABLES") {
             if !kept.contains(&row[0].as_str()) {
                 rows(&session, &format!("DROP TABLE {}", row[0])).await.expect("DROP TABLE");
-            } else if row[0] == "pile" && number(Some(row[1].as_str())) > PILE_MAX {
+            } else if row[0] == "pile" && number(Some(row[1].as_str())) > pile_max {
                 rows(&session, "TRUNCATE pile").await.expect("TRUNCATE");
             }
         }
@@ -208,6 +245,11 @@ impl Bank {
         drop(session);
         close(database);
         count
+    }
+
+    /// Whether run `run` had the database open before it ended.
+    pub fn had_opened(&self, run: i64) -> bool {
+        self.opened == Some(run)
     }
 
     /// How many transfers were acknowledged.

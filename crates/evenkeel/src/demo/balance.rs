@@ -143,7 +143,8 @@ async fn number(session: &Session, statement: &str, column: &str) -> anyhow::Res
     let mut number = None;
     while let Some(event) = answer.next().await {
         if let Event::Batch(batch) = event? {
-            let values = batch.column_by_name(column).and_then(|values| values.as_primitive_opt::<Int64Type>().cloned());
+            let values =
+                batch.column_by_name(column).and_then(|values| values.as_primitive_opt::<Int64Type>().cloned());
             number = values.filter(|values| values.len() == 1).map(|values| values.value(0)).or(number);
         }
     }

@@ -59,7 +59,8 @@ impl Traffic {
             let session = Session::new(database, "bookings");
             let client = Client {
                 read: session.prepare("SELECT fare FROM bookings WHERE customer = $1 AND id = $2")?,
-                update: session.prepare_update("UPDATE bookings SET fare = fare + 1 WHERE customer = $1 AND id = $2")?,
+                update: session
+                    .prepare_update("UPDATE bookings SET fare = fare + 1 WHERE customer = $1 AND id = $2")?,
                 session,
                 busy: Arc::clone(&busy),
                 customers: customers as u64,

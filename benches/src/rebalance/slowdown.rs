@@ -1,0 +1,145 @@
+//! What the foreground feels of a migration with the settings as they are by default: windows of equal length before it and
+//! while it goes on.
+
+use super::finding::{Finding, Outcome, Period, Target, Timeline, Unit};
+use super::load::{Load, Record, Window};
+use super::stage::{Moved, Stage};
+use super::{Bench, Sizes, Work};
+use crate::bench::say_run;
+use crate::figures::Figure;
+use std::time::Duration;
+
+const SLOWER_PERCENT_MAX: f64 = 5.0;
+const P99_PERCENT_MAX: f64 = 25.0;
+/// Sessions get going before anything is measured.
+const WARM_UP: f64 = 1.0;
+/// A point in the charts.
+const SLICE: f64 = 0.25;
+
+/// A migration as the foreground felt it.
+pub struct Felt {
+    pub record: Record,
+    pub moved: Moved,
+    /// It did not end by itself in time: what is compared ends where the throttle was switched off.
+    pub was_hurried: bool,
+    /// When the calm began, the migration began, it was over or hurried, the second calm began and ended.
+    moments: [f64; 5],
+}
+
+/// Lets a load run, moves everything meanwhile, and lets it run on.
+///
+/// # Errors
+/// When the migration or a session's thread fails.
+pub async fn felt(stage: &Stage, load: Load, (calm, limit): (f64, u64), ends: (u32, u32)) -> anyhow::Result<Felt> {
+    tokio::time::sleep(Duration::from_secs_f64(WARM_UP)).await;
+    let began = load.now();
+    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
+    let moving = load.now();
+    stage.begin_move(ends.0, ends.1).await?;
+    let was_hurried = !stage.is_over_within(limit).await?;
+    let mut over = load.now();
+    if was_hurried {
+        stage.throttle(false).await?;
+    }
+    let moved = stage.end_move().await?;
+    let after = load.now();
+    if !was_hurried {
+        over = after;
+    }
+    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
+    let moments = [began, moving, over, after, load.now()];
+    Ok(Felt { record: load.stop()?, moved, was_hurried, moments })
+}
+
+impl Felt {
+    /// Before, during and after, as they were.
+    pub fn periods(&self) -> Vec<Period> {
+        let [began, moving, over, after, ended] = self.moments;
+        [("before", began, moving), ("during", moving, over), ("after", after, ended)]
+            .map(|(name, from, to)| Period { name, window: self.record.window(from, to) })
+            .to_vec()
+    }
+
+    /// For the charts.
+    pub fn timeline(&self) -> Timeline {
+        let [_, moving, _, after, ended] = self.moments;
+        Timeline { points: self.record.timeline(SLICE, ended), moving: (moving, after) }
+    }
+
+    /// What went wrong, a line each.
+    pub fn errors(&self) -> impl Iterator<Item = String> {
+        self.record.errors().iter().map(|(error, times)| format!("{times} requests failed: {error}"))
+    }
+
+    /// How much slower it was during the migration, in per cent: throughput, p50, p99. Both windows have the same length; where
+    /// the migration took longer than the calm before it, each figure is the median of its windows.
+    fn slowdown(&self) -> [f64; 3] {
+        let [began, moving, over, ..] = self.moments;
+        let length = (moving - began).min(over - moving);
+        let before = self.record.window(moving - length, moving);
+        let windows = ((over - moving) / length).floor().max(1.0) as usize;
+        let during = |at: usize| {
+            let from = moving + at as f64 * length;
+            slower(&before, &self.record.window(from, from + length))
+        };
+        let during: Vec<[f64; 3]> = (0..windows).map(during).collect();
+        std::array::from_fn(|at| {
+            let figures: Vec<f64> = during.iter().map(|figures| figures[at]).collect();
+            Figure::of(&figures).map_or(0.0, |figure| figure.median)
+        })
+    }
+}
+
+fn slower(before: &Window, during: &Window) -> [f64; 3] {
+    let more = |before: f64, during: f64| (during / before.max(1e-9) - 1.0) * 100.0;
+    [
+        (1.0 - during.rate() / before.rate().max(1e-9)) * 100.0,
+        more(before.p50_us, during.p50_us),
+        more(before.p99_us, during.p99_us),
+    ]
+}
+
+/// Measures it.
+///
+/// # Errors
+/// When a statement fails, or a row or update is missing.
+pub async fn measure(bench: &mut Bench) -> anyhow::Result<Outcome> {
+    let Sizes { runs, window: calm, limit, .. } = bench.sizes;
+    let traffic = bench.traffic;
+    let mut outcome = Outcome::new(Work::Slowdown);
+    let mut slowdowns: [Vec<f64>; 3] = Default::default();
+    let (mut rates, mut failed, mut hurried) = (Vec::new(), 0, 0);
+    for run in 0..runs {
+        let (source, target) = bench.moving_ends();
+        let stage = bench.moving().await?;
+        stage.throttle(true).await?;
+        let load = Load::start(&stage.evenkeel, traffic, stage.rows)?;
+        let felt = felt(stage, load, (calm, limit), (source, target)).await?;
+        hurried += u64::from(felt.was_hurried);
+        bench.moved_to(target);
+        let [throughput, p50, p99] = felt.slowdown();
+        say_run(run, &format!("slower by {throughput:.1} % in throughput, {p50:.1} % in p50, {p99:.1} % in p99"));
+        slowdowns.iter_mut().zip([throughput, p50, p99]).for_each(|(all, figure)| all.push(figure));
+        rates.push(felt.moved.rows / felt.moved.served_seconds);
+        failed += felt.record.failed();
+        bench.acknowledged += felt.record.acknowledged();
+        outcome.notes.extend(felt.errors());
+        if run == 0 {
+            outcome.periods = felt.periods();
+            outcome.timeline = Some(felt.timeline());
+        }
+    }
+    let [throughput, p50, p99] = slowdowns;
+    outcome.findings = vec![
+        Finding::of("slower, throughput", Unit::Percent, throughput).should(Target::Below(SLOWER_PERCENT_MAX)),
+        Finding::of("slower, p50", Unit::Percent, p50).should(Target::Below(SLOWER_PERCENT_MAX)),
+        Finding::of("slower, p99", Unit::Percent, p99).should(Target::Below(P99_PERCENT_MAX)),
+        Finding::of("until the target serves", Unit::RowsPerSecond, rates),
+        Finding::of("migrations that did not end in time", Unit::Count, vec![hurried as f64]).should(Target::None),
+        Finding::of("errors that clients saw", Unit::Count, vec![failed as f64]).should(Target::None),
+    ];
+    outcome.notes.push(format!("a migration has {limit} s; after that the throttle is switched off"));
+    let acknowledged = bench.acknowledged;
+    outcome.notes.push(bench.moving().await?.check(acknowledged, failed).await?);
+    Ok(outcome)
+}
