@@ -26,7 +26,7 @@ mod moves;
 use client::{numbers, rows};
 use evenkeel_engine::{Database, OpenOptions, Session};
 use evenkeel_model::{Error, Result, SqlState};
-use moment::Moment;
+use moment::{Aim, Moment};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::io::Write;
@@ -54,6 +54,7 @@ struct Bank {
     durability: String,
     file: PathBuf,
     moves: bool,
+    aim: Aim,
 }
 
 fn say(line: &str) {
@@ -199,6 +200,7 @@ async fn run() -> Result<()> {
         [word, moment @ ..] if word == "moves" => (true, Some(Moment::read(moment).ok_or_else(usage)?)),
         _ => return Err(usage()),
     };
+    let aim = moment.as_ref().map_or(Aim::Anything, Moment::aim);
     let options = OpenOptions { on_phase: moves.then(|| moment::hook(moment)), ..OpenOptions::default() };
     let bank = Bank {
         database: Database::open(&PathBuf::from(directory), &options)?,
@@ -207,6 +209,7 @@ async fn run() -> Result<()> {
         durability: durability.clone(),
         file: PathBuf::from(file),
         moves,
+        aim,
     };
     say("ready");
     let mut tasks = tokio::task::JoinSet::new();

@@ -8,7 +8,7 @@
 //! staged after `BeginOutgoing` has gone through is in the outbox, in its own batch, and one before is in the snapshot
 //! that the copy reads.
 //!
-//! Layers: this module (orders, holds), [`outbox`] (what is owed), [`versions`] (what is sent and taken in), [`tally`]
+//! Layers: this module (orders, holds), `outbox` (what is owed), `versions` (what is sent and taken in), `tally`
 //! (what both sides compare).
 
 mod outbox;

@@ -16,6 +16,18 @@ pub struct Moment {
     turn: u32,
 }
 
+/// What brings migrations to the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Aim {
+    /// Any move does, or there is no moment.
+    #[default]
+    Anything,
+    /// A cutover that takes too long.
+    Unsealing,
+    /// A job that is cancelled.
+    TurningBack,
+}
+
 impl Moment {
     /// Reads `PHASE before|after TURN`.
     pub fn read(words: &[String]) -> Option<Self> {
@@ -26,6 +38,14 @@ impl Moment {
             _ => return None,
         };
         Some(Self { phase: phase.clone(), kept, turn: turn.parse().ok()? })
+    }
+
+    pub fn aim(&self) -> Aim {
+        match (self.phase.as_str(), self.turn) {
+            ("sealing", 2) => Aim::Unsealing,
+            ("reclaiming" | "undoing" | "undone", _) => Aim::TurningBack,
+            _ => Aim::Anything,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Slots that move while the bank works, and scans that look whether anybody notices.
 
+use super::moment::Aim;
 use super::{ACCOUNTS, Bank, FILE_ROWS, numbers, rows, say};
 use evenkeel_engine::Session;
 use evenkeel_model::{Error, Result, SqlState};
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 const SHARDS_MIN: usize = 2;
 const SHARDS_MAX: usize = 6;
+/// Kinds of statements about shards, moves by hand several times.
+const KINDS: u32 = 12;
 const SLOTS: usize = 8_192;
 /// Slots of a move by hand.
 const SLOTS_MAX: usize = 1_500;
@@ -34,17 +37,18 @@ impl Bank {
         loop {
             let (rate, batch) = (pick(&mut random, &[0, 2_000, 20_000]), pick(&mut random, &[20, 100, 4_096]));
             // Too short for most cutovers, now and then: they are put off, again and again.
-            let (budget, at_once) = (pick(&mut random, &["1ms", "50ms", "1s"]), random.random_range(1..4));
+            let budgets: &[&str] = if self.aim == Aim::Unsealing { &["1ms"] } else { &["1ms", "50ms", "1s"] };
+            let (budget, at_once) = (pick(&mut random, budgets), random.random_range(1..4));
             let settings = format!(
                 "ALTER SYSTEM SET migration_rate = {rate}, migration_batch_rows = {batch}, cutover_budget = '{budget}', \
                  max_concurrent_migrations = {at_once}, max_migrations_per_hour = 0"
             );
             rows(&session, &settings).await?;
             for _ in 0..ORDERS {
-                let statement = order(&session, &mut random).await?;
+                let statement = order(&session, &mut random, self.aim).await?;
                 if let Some(job) = started(rows(&session, &statement).await, &statement)? {
                     say(&format!("job {job}"));
-                    interfere(&session, &mut random, job).await?;
+                    interfere(&session, &mut random, self.aim, job).await?;
                 }
                 pause(&mut random).await;
             }
@@ -91,13 +95,14 @@ fn started(answer: Result<Vec<Vec<String>>>, statement: &str) -> Result<Option<i
 }
 
 /// The next statement about shards.
-async fn order(session: &Session, random: &mut StdRng) -> Result<String> {
+async fn order(session: &Session, random: &mut StdRng, aim: Aim) -> Result<String> {
     let owners = numbers(session, "SELECT shard_id FROM SYSTEM.SLOTS ORDER BY slot").await?;
     let owners: Vec<i64> = owners.into_iter().map(|row| row[0]).collect();
     let shards = numbers(session, "QUERY SYSTEM.SHARDS SELECT shard_id").await?;
     let shards: Vec<i64> = shards.into_iter().map(|row| row[0]).collect();
     let (one, other) = (pick(random, &shards), pick(random, &shards));
-    Ok(match random.random_range(0..12) {
+    let kind = if aim == Aim::Unsealing { KINDS } else { random.random_range(0..KINDS) };
+    Ok(match kind {
         0 | 1 if shards.len() < SHARDS_MAX => format!("SPLIT SHARD {one} INTO 2"),
         2 if shards.len() < SHARDS_MAX => "ADD SHARD".to_string(),
         3 if shards.len() > SHARDS_MIN => format!("REMOVE SHARD {one}"),
@@ -105,7 +110,8 @@ async fn order(session: &Session, random: &mut StdRng) -> Result<String> {
         6 => "REBALANCE SHARDS".to_string(),
         _ => {
             // The slots that are written most are the hardest to move.
-            let first = if random.random_bool(0.5) { hottest(session).await? } else { random.random_range(0..SLOTS) };
+            let hot = aim == Aim::Unsealing || random.random_bool(0.5);
+            let first = if hot { hottest(session).await? } else { random.random_range(0..SLOTS) };
             let source = owners[first];
             let run = owners[first..].iter().take_while(|owner| **owner == source).count();
             let last = first + random.random_range(0..run.min(SLOTS_MAX));
@@ -120,8 +126,9 @@ async fn hottest(session: &Session) -> Result<usize> {
 }
 
 /// Waits for a job, or leaves it alone, or stops it.
-async fn interfere(session: &Session, random: &mut StdRng, job: i64) -> Result<()> {
-    let statements = match random.random_range(0..8) {
+async fn interfere(session: &Session, random: &mut StdRng, aim: Aim, job: i64) -> Result<()> {
+    let kind = if aim == Aim::TurningBack { 0 } else { random.random_range(0..8) };
+    let statements = match kind {
         0..3 => vec![format!("CANCEL JOB {job}")],
         3 => vec![format!("PAUSE JOB {job}"), format!("RESUME JOB {job}")],
         4 => vec![format!("WAIT FOR JOB {job} TIMEOUT '2s'"), format!("UNDO JOB {job}")],
