@@ -98,6 +98,8 @@ impl Load {
 impl Drop for Load {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Whoever removes the directory next must find nobody writing there.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 

@@ -131,17 +131,20 @@ impl Movement {
         self.woken.notify_all();
     }
 
+    /// Notes what was sent.
+    pub(super) fn count(&self, rows: u64, bytes: u64) {
+        let progress = &mut self.state.lock().stored.progress;
+        progress.rows += rows;
+        progress.bytes += bytes;
+        progress.moved_at_ms = now_ms();
+    }
+
     /// Notes what was sent, and waits as the limits and the foreground want it.
     ///
     /// # Errors
     /// 57014 when it is to turn back or stop.
     pub(super) fn pace(&self, database: &Database, rows: u64, bytes: u64) -> Result<()> {
-        {
-            let progress = &mut self.state.lock().stored.progress;
-            progress.rows += rows;
-            progress.bytes += bytes;
-            progress.moved_at_ms = now_ms();
-        }
+        self.count(rows, bytes);
         self.wait_for_turn(database, rows, bytes, false)
     }
 

@@ -100,6 +100,8 @@ impl Traffic {
 impl Drop for Traffic {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Whoever removes the directory next must find nobody writing there.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
