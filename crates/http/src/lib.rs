@@ -1,0 +1,1 @@
+//! REST, metrics and readiness over sessions.

@@ -1,0 +1,1 @@
+//! The PostgreSQL protocol in front of sessions.
