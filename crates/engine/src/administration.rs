@@ -79,23 +79,12 @@ impl SessionInner {
 
     pub(crate) async fn show(&self, state: &SessionState, show: Show, text: &str, output: &Output) -> Result<Outcome> {
         let query = match show {
-            Show::Tables => "SELECT table_name, table_type AS type FROM information_schema.tables \
-                             WHERE table_schema = 'public' ORDER BY table_name"
-                .to_string(),
             Show::Columns(name) => return self.describe(state, &name, text, output).await,
-            Show::Shards => "SELECT shard_id, state, slots, row_count, storage_bytes, qps \
-                             FROM system.shards ORDER BY shard_id"
-                .to_string(),
-            Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string(),
-            Show::Jobs => "SELECT job_id, kind, state, progress_pct, eta_seconds, migrations_done, migrations_total, \
-                           statement FROM system.jobs ORDER BY job_id"
-                .to_string(),
-            Show::Nodes => "SELECT * FROM system.nodes ORDER BY node_id".to_string(),
             Show::Balancer => return self.show_balancer(output).await,
-            Show::Variable(name) if fold(&name) == "all" => {
-                "SELECT name, value, description FROM system.settings ORDER BY name".to_string()
+            Show::Variable(name) if fold(&name) != "all" => {
+                return self.show_variable(state, &name, text, output).await;
             }
-            Show::Variable(name) => return self.show_variable(state, &name, text, output).await,
+            show => shown(&show).ok_or_else(|| Error::internal("SHOW is no query"))?.to_string(),
         };
         let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(&query)?.kind else {
             return Err(Error::internal("SHOW is no query"));
@@ -115,6 +104,10 @@ impl SessionInner {
         let folded = fold(name);
         let value = if folded == "server_version" {
             env!("CARGO_PKG_VERSION").to_string()
+        } else if let Some(value) = state.foreign.get(&folded) {
+            value.clone()
+        } else if let Some(value) = crate::foreign::default_value(&folded) {
+            value.to_string()
         } else {
             let setting = Setting::find(&folded).map_err(|error| at(error, name.span, text))?;
             let own = state.settings.get(setting.name).map(str::to_string);
@@ -276,6 +269,29 @@ impl SessionInner {
         send_rows(output, &[("plan", Column::Text(lines))]).await?;
         Ok(Outcome::rows("EXPLAIN", rows))
     }
+}
+
+/// The query that SHOW stands for, where it stands for one.
+pub(crate) fn shown(show: &Show) -> Option<&'static str> {
+    Some(match show {
+        Show::Tables => {
+            "SELECT table_name, table_type AS type FROM information_schema.tables \
+             WHERE table_schema = 'public' ORDER BY table_name"
+        }
+        Show::Shards => {
+            "SELECT shard_id, state, slots, row_count, storage_bytes, qps FROM system.shards ORDER BY shard_id"
+        }
+        Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name",
+        Show::Jobs => {
+            "SELECT job_id, kind, state, progress_pct, eta_seconds, migrations_done, migrations_total, statement \
+             FROM system.jobs ORDER BY job_id"
+        }
+        Show::Nodes => "SELECT * FROM system.nodes ORDER BY node_id",
+        Show::Variable(name) if fold(name) == "all" => {
+            "SELECT name, value, description FROM system.settings ORDER BY name"
+        }
+        Show::Columns(_) | Show::Balancer | Show::Variable(_) => return None,
+    })
 }
 
 /// The query that finds the rows of an UPDATE or DELETE.

@@ -451,6 +451,21 @@ impl Database {
     }
 
     /// The shards and their slots, now.
+    /// A system setting that is a whole number.
+    pub fn setting_integer(&self, name: &str) -> i64 {
+        self.settings().integer(name)
+    }
+
+    /// A system setting that is a span of time, in milliseconds.
+    pub fn setting_duration_ms(&self, name: &str) -> u64 {
+        self.settings().duration_ms(name)
+    }
+
+    /// A system setting that is a size, in bytes.
+    pub fn setting_size(&self, name: &str) -> u64 {
+        self.settings().size(name)
+    }
+
     pub(crate) fn layout(&self) -> Arc<Layout> {
         self.topology.layout()
     }

@@ -441,7 +441,7 @@ impl SessionInner {
 }
 
 /// The positions of the columns that an INSERT gives.
-fn insert_columns(
+pub(crate) fn insert_columns(
     table: &TableHandle,
     insert: &ast::Insert,
     source: Option<&ast::Query>,

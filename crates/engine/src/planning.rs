@@ -173,7 +173,10 @@ impl TypePlanner for PqlTypes {
             }
             _ => None,
         };
-        Ok(ours.map(|column| Arc::new(arrow::datatypes::Field::new("", arrow_type(&column), true))))
+        Ok(ours.map(|column| {
+            let field = arrow::datatypes::Field::new("", arrow_type(&column), true);
+            Arc::new(crate::parameters::marked(field, &column))
+        }))
     }
 }
 

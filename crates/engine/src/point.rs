@@ -13,12 +13,13 @@ use crate::table::TableHandle;
 use crate::transaction::Transaction;
 use crate::types::{fold, table_name};
 use crate::view::ReadView;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
-use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value};
+use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value, arrow_type};
 use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
 use std::borrow::Cow;
@@ -161,6 +162,24 @@ impl Point {
         Some(Self { key_types: table.key_types(), table, key, columns, schema })
     }
 
+    /// The types of its parameters, by number; `None` where a number is left out.
+    pub(crate) fn parameter_types(&self) -> Vec<Option<ColumnType>> {
+        let mut types = Vec::new();
+        for (part, column) in self.key.iter().zip(&self.key_types) {
+            if let KeyPart::Parameter(number) = part {
+                types.resize(types.len().max(number + 1), None);
+                types[*number] = Some(column.clone());
+            }
+        }
+        types
+    }
+
+    /// Whether the table is still as it was when this was recognised.
+    pub(crate) fn is_current(&self, database: &Database) -> bool {
+        let schemas = database.schemas();
+        schemas.tables.get(&self.table.schema.name).is_some_and(|table| Arc::ptr_eq(table, &self.table))
+    }
+
     /// The row's key with these parameters.
     pub(crate) fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Vec<u8>> {
         let mut values = Vec::with_capacity(self.key.len());
@@ -249,7 +268,18 @@ impl SessionInner {
         if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
-        let key = point.row_key(&[], &mut KeyBuilder::new())?;
+        self.fetch_point(state, &point, &[], output).await.map(Some)
+    }
+
+    /// Answers a query for one row. Returns how many rows there were.
+    pub(crate) async fn fetch_point(
+        &self,
+        state: &SessionState,
+        point: &Point,
+        parameters: &[ScalarValue],
+        output: &Output,
+    ) -> Result<u64> {
+        let key = point.row_key(parameters, &mut KeyBuilder::new())?;
         let ids = point.table.ids(&point.columns);
         let projection = point.table.format.projection(&ids);
         let columns = point.columns.iter();
@@ -261,12 +291,12 @@ impl SessionInner {
             .transpose()?;
         output.send(Event::Schema(Arc::clone(&point.schema))).await?;
         if found.is_none() {
-            return Ok(Some(0));
+            return Ok(0);
         }
         let arrays = builders.iter_mut().map(ColumnBuilder::finish).collect();
         let batch = RecordBatch::try_new(Arc::clone(&point.schema), arrays).map_err(crate::error::arrow_error)?;
         output.send(Event::Batch(batch)).await?;
-        Ok(Some(1))
+        Ok(1)
     }
 
     /// Carries out an UPDATE of one row, if it is one. Returns how many rows there were.
@@ -280,7 +310,7 @@ impl SessionInner {
         if update.returning.is_some() {
             return Ok(None);
         }
-        let Some(prepared) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+        let Some(prepared) = PointUpdate::of(&self.database, update, text, &[])? else { return Ok(None) };
         if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
@@ -302,7 +332,7 @@ impl SessionInner {
         let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
             prepared
         } else {
-            let Some(again) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+            let Some(again) = PointUpdate::of(&self.database, update, text, &prepared.parameters)? else { return Ok(None) };
             compiled = again;
             &compiled
         };
@@ -356,10 +386,18 @@ pub(crate) struct PointUpdate {
     point: Point,
     assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
     checks: Checks,
+    /// The types of its parameters, which follow the table's columns in what the new values are computed from.
+    parameters: Vec<ColumnType>,
 }
 
 impl PointUpdate {
-    pub(crate) fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
+    /// Recognises an UPDATE of one row. `parameters` are the types of those that its new values may name.
+    pub(crate) fn of(
+        database: &Arc<Database>,
+        update: &ast::Update,
+        text: &str,
+        parameters: &[ColumnType],
+    ) -> Result<Option<Self>> {
         let plain =
             update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
         let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
@@ -370,13 +408,15 @@ impl PointUpdate {
         let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let simple = |expr: &ast::Expr| {
-            // Sub-queries, functions, parameters and DEFAULT are the planner's, and so are numbers with a point: there they
+            // Sub-queries, functions and DEFAULT are the planner's, and so are numbers with a point: there they
             // are read as exact decimals.
             let mut simple = true;
             let _ = ast::visit_expressions(expr, |expr| {
                 simple &= match expr {
                     ast::Expr::Value(value) => match &value.value {
-                        ast::Value::Placeholder(_) => false,
+                        ast::Value::Placeholder(name) => {
+                            crate::parameters::number(name).is_some_and(|number| number < parameters.len())
+                        }
                         ast::Value::Number(number, _) => !number.contains(['.', 'e', 'E']),
                         _ => true,
                     },
@@ -401,16 +441,38 @@ impl PointUpdate {
             let view = ReadView::latest(database, std::time::Duration::ZERO);
             Arc::new(database.planner.state(crate::planning::Names::new(view)))
         };
-        let schema = crate::evaluate::table_schema(&table)?;
+        let schema = with_parameters(&table.arrow, parameters);
+        let schema = DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &schema)
+            .map_err(|error| crate::error::query_error(error, text))?;
         let assignments = set
             .into_iter()
-            .map(|(position, value)| Ok((position, compile(&planner, value, &schema, text)?)))
+            .map(|(position, mut value)| {
+                name_parameters(&mut value);
+                Ok((position, compile(&planner, value, &schema, text)?))
+            })
             .collect::<Result<_>>()?;
         let checks = Checks::compile(&planner, &table)?;
         let columns = (0..table.arrow.fields().len()).collect();
         let schema = Arc::clone(&table.arrow);
         let point = Point { key_types: table.key_types(), table, key, columns, schema };
-        Ok(Some(Self { name, point, assignments, checks }))
+        Ok(Some(Self { name, point, assignments, checks, parameters: parameters.to_vec() }))
+    }
+
+    /// The row and the parameters, as the new values are computed from them.
+    fn inputs(&self, mut columns: Vec<ArrayRef>, parameters: &[ScalarValue]) -> Result<RecordBatch> {
+        let table = &self.point.table;
+        if self.parameters.is_empty() {
+            return crate::changes::with_columns(table, columns);
+        }
+        for (number, column) in self.parameters.iter().enumerate() {
+            let value = parameters.get(number).ok_or_else(|| {
+                Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
+            })?;
+            let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
+            columns.push(crate::evaluate::cast(&array, column, "")?);
+        }
+        let schema = Arc::new(with_parameters(&table.arrow, &self.parameters));
+        RecordBatch::try_new(schema, columns).map_err(crate::error::arrow_error)
     }
 
     /// What the row becomes; `None` where there is none.
@@ -429,7 +491,7 @@ impl PointUpdate {
             return Ok(None);
         }
         let mut arrays: Vec<_> = builders.iter_mut().map(ColumnBuilder::finish).collect();
-        let old = crate::changes::with_columns(table, arrays.clone())?;
+        let old = self.inputs(arrays.clone(), parameters)?;
         for (position, value) in &self.assignments {
             let value = value
                 .evaluate(&old)
@@ -443,4 +505,25 @@ impl PointUpdate {
         table.encoder(&new)?.row(0, &mut row)?;
         Ok(Some(Mutation { key, operation: Operation::Put(row) }))
     }
+}
+
+/// A table's columns, and a column for every parameter.
+fn with_parameters(columns: &Schema, parameters: &[ColumnType]) -> Schema {
+    let parameter = |(number, column): (usize, &ColumnType)| {
+        Arc::new(Field::new(format!("${}", number + 1), arrow_type(column), true))
+    };
+    let parameters = parameters.iter().enumerate().map(parameter);
+    Schema::new(columns.fields().iter().cloned().chain(parameters).collect::<Vec<_>>())
+}
+
+/// Makes parameters the columns of [`with_parameters`].
+fn name_parameters(expr: &mut ast::Expr) {
+    let _ = ast::visit_expressions_mut(expr, |expr| {
+        if let ast::Expr::Value(value) = expr
+            && let ast::Value::Placeholder(name) = &value.value
+        {
+            *expr = ast::Expr::Identifier(ast::Ident::with_quote('"', name.clone()));
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
 }

@@ -71,7 +71,7 @@ impl Session {
         };
         let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text)?.kind else { return Err(not_one()) };
         let ast::Statement::Update(update) = *statement else { return Err(not_one()) };
-        let compiled = PointUpdate::of(&self.inner.database, &update, text)?.ok_or_else(not_one)?;
+        let compiled = PointUpdate::of(&self.inner.database, &update, text, &[])?.ok_or_else(not_one)?;
         Ok(PreparedUpdate { session: Arc::clone(&self.inner), text: text.to_string(), update, compiled })
     }
 }

@@ -7,6 +7,7 @@
 use crate::database::Database;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
+use crate::parsed::Parsed;
 use crate::planning::{Names, Planning};
 use crate::prepared::PreparedUpdate;
 use crate::registry::{RunningQuery, SessionState as Registered};
@@ -17,6 +18,7 @@ use datafusion::common::ScalarValue;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, Settings, SqlState};
 use evenkeel_storage::Durability;
+use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
@@ -116,6 +118,7 @@ pub(crate) enum Work<'w> {
     /// Its text, with the values of `@name` parameters.
     Text(&'w [(String, String)]),
     Prepared(&'w PreparedUpdate, &'w [ScalarValue]),
+    Parsed(&'w Parsed, &'w [ScalarValue]),
 }
 
 /// What changes from statement to statement.
@@ -123,6 +126,8 @@ pub(crate) enum Work<'w> {
 pub(crate) struct SessionState {
     pub(crate) transaction: Option<Transaction>,
     pub(crate) settings: Settings,
+    /// PostgreSQL's settings that were set, and have no effect.
+    pub(crate) foreign: std::collections::BTreeMap<String, String>,
 }
 
 impl Drop for SessionInner {
@@ -135,12 +140,45 @@ impl Drop for SessionInner {
 pub struct Answer {
     receiver: mpsc::Receiver<Result<Event>>,
     cancel: Arc<Cancel>,
+    /// What is still to be done for it, by whoever reads it.
+    work: Option<BoxFuture<'static, ()>>,
+}
+
+/// Events that a statement may be ahead of whoever reads them.
+const EVENTS_AHEAD: usize = 4;
+
+impl Answer {
+    /// An answer to work that goes on as the answer is read: nothing is handed to another thread.
+    pub(crate) fn driven<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Output) -> W) -> Self {
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
+        let cancel = Arc::new(Cancel::default());
+        let output = Output::new(sender, Arc::clone(&cancel));
+        let work = guarded(output.clone(), work(output));
+        Self { receiver, cancel, work: Some(Box::pin(work)) }
+    }
+
+    /// Asks the statement to stop; its answer ends with 57014, unless it is committing.
+    pub fn cancel(&self) {
+        self.cancel.ask();
+    }
+}
+
+/// A session whose statement panicked keeps its settings and transaction, which only whole statements change.
+async fn guarded(output: Output, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        output.fail(Error::internal("the statement failed by a defect of the database")).await;
+    }
 }
 
 impl Stream for Answer {
     type Item = Result<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(work) = &mut self.work
+            && work.as_mut().poll(context).is_ready()
+        {
+            self.work = None;
+        }
         self.receiver.poll_recv(context)
     }
 }
@@ -148,6 +186,13 @@ impl Stream for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.cancel.ask();
+        // What is committing ends as it would have.
+        if let Some(work) = self.work.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            self.receiver.close();
+            runtime.spawn(work);
+        }
     }
 }
 
@@ -197,20 +242,15 @@ impl Session {
     /// Runs one statement on the current tokio runtime. `variables` are the values of `@name` parameters as text: a
     /// number, `true`, `false` or `null` is that, anything else a string.
     pub fn execute(&self, statement: &str, variables: &[(String, String)]) -> Answer {
-        let (sender, receiver) = mpsc::channel(4);
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         let cancel = Arc::new(Cancel::default());
         let output = Output::new(sender, Arc::clone(&cancel));
         let inner = Arc::clone(&self.inner);
         let (statement, variables) = (statement.to_string(), variables.to_vec());
-        tokio::spawn(async move {
-            let told = output.clone();
-            // A session whose statement panicked keeps its settings and transaction, which only whole statements change.
-            let work = AssertUnwindSafe(inner.answer(&statement, &variables, output)).catch_unwind();
-            if work.await.is_err() {
-                told.fail(Error::internal("the statement failed by a defect of the database")).await;
-            }
-        });
-        Answer { receiver, cancel }
+        tokio::spawn(guarded(output.clone(), async move {
+            inner.answer(&statement, Work::Text(&variables), output).await;
+        }));
+        Answer { receiver, cancel, work: None }
     }
 
     /// Stops what runs in this session now.
@@ -227,8 +267,8 @@ impl Session {
 }
 
 impl SessionInner {
-    async fn answer(self: Arc<Self>, text: &str, variables: &[(String, String)], output: Output) {
-        match self.carry_out(text, Work::Text(variables), &output).await {
+    pub(crate) async fn answer(&self, text: &str, work: Work<'_>, output: Output) {
+        match self.carry_out(text, work, &output).await {
             Ok(outcome) => {
                 let _ = output.send(Event::Complete(outcome.tag)).await;
             }
@@ -255,6 +295,7 @@ impl SessionInner {
                 match work {
                     Work::Text(variables) => self.statement(state, text, variables, output).await,
                     Work::Prepared(update, parameters) => self.prepared_update(state, update, parameters, output).await,
+                    Work::Parsed(parsed, parameters) => self.parsed(state, parsed, parameters, output).await,
                 }
             };
             let limit = async {

@@ -48,6 +48,7 @@ fn translate(event: engine::Event) -> Event {
             unit: if progress.in_bytes { ProgressUnit::Bytes } else { ProgressUnit::Rows },
             rows: Some(progress.rows),
         }),
+        engine::Event::Copy(rows) => Event::Copy(rows),
         engine::Event::Complete(tag) => Event::Complete(Completion { tag }),
     }
 }
