@@ -50,6 +50,14 @@ sql_states! {
     DuplicateColumn = "42701";
     /// A setting, constraint or other object is there already.
     DuplicateObject = "42710";
+    /// The user may not do this.
+    InsufficientPrivilege = "42501";
+    /// No such user, or the session's user is no more.
+    InvalidAuthorization = "28000";
+    /// The password is not the user's; said of unknown users, too.
+    InvalidPassword = "28P01";
+    /// The user owns tables, so that it can't be dropped.
+    DependentObjectsStillExist = "2BP01";
     /// A column name that could mean either of two.
     AmbiguousColumn = "42702";
     /// The types do not fit the operator, function or column.
