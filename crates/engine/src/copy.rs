@@ -10,7 +10,6 @@ use crate::evaluate::Checks;
 use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, Target};
 use crate::load::BulkLoad;
 use crate::output::{Output, Progress};
-use crate::planning::Names;
 use crate::session::{Cancel, SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
@@ -77,9 +76,10 @@ impl SessionInner {
         drop(guard);
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(&handle.schema.name, timeout).await?;
+        self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let mut file = Incoming::open(path, options, &table, &positions, output)?;
@@ -110,7 +110,7 @@ impl SessionInner {
         text: &str,
         output: &Output,
     ) -> Result<u64> {
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let limit = self.database.settings().size("max_transaction_size");

@@ -4,7 +4,8 @@
 //! not exactly of it goes the long way and means the same there. What was recognised can be kept ([`crate::prepared`]),
 //! so that a repeated statement costs a look-up and little else.
 
-use crate::database::Database;
+use crate::access::{Identity, Need, authorize};
+use crate::database::{Database, Schemas};
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
 use crate::session::{SessionInner, SessionState};
@@ -17,7 +18,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use datafusion::physical_expr::PhysicalExpr;
-use evenkeel_model::{ColumnType, Error, Result, SqlState};
+use evenkeel_model::{ColumnType, Error, Privilege, Result, SqlState};
 use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value};
 use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
@@ -44,7 +45,7 @@ pub(crate) struct Point {
 
 /// The table, key and nothing else of `FROM t WHERE key = …`.
 fn point_of(
-    database: &Database,
+    schemas: &Schemas,
     from: &[ast::TableWithJoins],
     selection: Option<&ast::Expr>,
 ) -> Option<(Arc<TableHandle>, Vec<KeyPart>)> {
@@ -52,7 +53,6 @@ fn point_of(
     let ast::TableFactor::Table { name, alias: None, args: None, version: None, sample: None, .. } = relation else {
         return None;
     };
-    let schemas = database.schemas();
     let table = schemas.tables.get(&table_name(name).ok()?)?;
     if !joins.is_empty() || table.schema.has_hidden_key() {
         return None;
@@ -121,7 +121,7 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
 
 impl Point {
     /// Recognises a query for one row.
-    pub(crate) fn of(database: &Database, query: &ast::Query) -> Option<Self> {
+    pub(crate) fn of(schemas: &Schemas, query: &ast::Query) -> Option<Self> {
         let ast::Query { with: None, body, order_by: None, fetch: None, for_clause: None, pipe_operators, .. } = query
         else {
             return None;
@@ -154,11 +154,22 @@ impl Point {
             }
             _ => return None,
         };
-        let (table, key) = point_of(database, &select.from, selection)?;
+        let (table, key) = point_of(schemas, &select.from, selection)?;
         let (columns, names) = projection(&table, items)?;
         let field = |(at, name): (&usize, String)| table.arrow.field(*at).clone().with_name(name);
         let schema = Arc::new(Schema::new(columns.iter().zip(names).map(field).collect::<Vec<_>>()));
         Some(Self { key_types: table.key_types(), table, key, columns, schema })
+    }
+
+    /// Whether somebody may read the row, under the schemas that it was recognised by.
+    ///
+    /// # Errors
+    /// 42501
+    pub(crate) fn permit(&self, identity: &Identity, schemas: &Schemas) -> Result<()> {
+        if identity.is_unrestricted() {
+            return Ok(());
+        }
+        authorize(identity, &[Need::Table(Privilege::Select, self.table.schema.name.clone())], schemas)
     }
 
     /// The row's key with these parameters.
@@ -245,10 +256,12 @@ impl SessionInner {
         query: &ast::Query,
         output: &Output,
     ) -> Result<Option<u64>> {
-        let Some(point) = Point::of(&self.database, query) else { return Ok(None) };
+        let schemas = self.database.schemas();
+        let Some(point) = Point::of(&schemas, query) else { return Ok(None) };
         if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
+        point.permit(&state.identity, &schemas)?;
         let key = point.row_key(&[], &mut KeyBuilder::new())?;
         let ids = point.table.ids(&point.columns);
         let projection = point.table.format.projection(&ids);
@@ -280,7 +293,7 @@ impl SessionInner {
         if update.returning.is_some() {
             return Ok(None);
         }
-        let Some(prepared) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+        let Some(prepared) = PointUpdate::of(&self.database, &state.identity, update, text)? else { return Ok(None) };
         if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
@@ -302,7 +315,7 @@ impl SessionInner {
         let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
             prepared
         } else {
-            let Some(again) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+            let Some(again) = PointUpdate::of(&self.database, &state.identity, update, text)? else { return Ok(None) };
             compiled = again;
             &compiled
         };
@@ -359,7 +372,12 @@ pub(crate) struct PointUpdate {
 }
 
 impl PointUpdate {
-    pub(crate) fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(
+        database: &Arc<Database>,
+        identity: &Identity,
+        update: &ast::Update,
+        text: &str,
+    ) -> Result<Option<Self>> {
         let plain =
             update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
         let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
@@ -367,7 +385,9 @@ impl PointUpdate {
             return Ok(None);
         }
         let from = std::slice::from_ref(&update.table);
-        let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
+        let Some((table, key)) = point_of(&database.schemas(), from, update.selection.as_ref()) else {
+            return Ok(None);
+        };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let simple = |expr: &ast::Expr| {
             // Sub-queries, functions, parameters and DEFAULT are the planner's, and so are numbers with a point: there they
@@ -399,7 +419,7 @@ impl PointUpdate {
             database.planner.expressions()
         } else {
             let view = ReadView::latest(database, std::time::Duration::ZERO);
-            Arc::new(database.planner.state(crate::planning::Names::new(view)))
+            Arc::new(database.planner.state(crate::planning::Names::new(view, identity.clone())))
         };
         let schema = crate::evaluate::table_schema(&table)?;
         let assignments = set
