@@ -10,7 +10,7 @@ use crate::evaluate::Checks;
 use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, StreamEncoder, Target};
 use crate::load::BulkLoad;
 use crate::output::{Event, Input, Output, Progress};
-use crate::planning::{Batches, Names};
+use crate::planning::Batches;
 use crate::session::{Cancel, SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
@@ -54,9 +54,7 @@ impl SessionInner {
             (CopyDirection::From, CopySource::Query(_)) => {
                 return Err(Error::unsupported("COPY FROM takes a table"));
             }
-            (CopyDirection::To, source) => {
-                self.copy_to(state, source, path.as_deref(), &options, text, output).await?
-            }
+            (CopyDirection::To, source) => self.copy_to(state, source, path.as_deref(), &options, text, output).await?,
         };
         Ok(Outcome::rows("COPY", rows))
     }
@@ -84,9 +82,10 @@ impl SessionInner {
         drop(guard);
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(&handle.schema.name, timeout).await?;
+        self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let mut file = Incoming::open(source, options, &table, &positions, output)?;
@@ -117,7 +116,7 @@ impl SessionInner {
         text: &str,
         output: &Output,
     ) -> Result<u64> {
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let limit = self.database.settings().size("max_transaction_size");

@@ -51,7 +51,11 @@ const FOREIGN: &[Foreign] = &[
     any("max_parallel_workers_per_gather", "2"),
     any("quote_all_identifiers", "off"),
     any("row_security", "off"),
-    only("search_path", "public", &["public", "\"$user\", public", "\"$user\",public", "pg_catalog", "public, pg_catalog", ""]),
+    only(
+        "search_path",
+        "public",
+        &["public", "\"$user\", public", "\"$user\",public", "pg_catalog", "public, pg_catalog", ""],
+    ),
     only("server_encoding", "UTF8", &["utf8"]),
     any("server_version_num", "150000"),
     any("session_replication_role", "origin"),

@@ -5,7 +5,7 @@
 
 use crate::dml;
 use crate::error::query_error;
-use crate::planning::{Names, resolve};
+use crate::planning::resolve;
 use crate::session::{SessionInner, SessionState};
 use crate::table::TableHandle;
 use crate::types::{fold, table_name};
@@ -122,13 +122,7 @@ fn literal(column: &ColumnType, value: &ScalarValue) -> Result<ast::Expr> {
     let ast::Expr::Cast { data_type, .. } = evenkeel_pql::parse_expr(&format!("CAST(NULL AS {column})"))? else {
         return Err(Error::internal("CAST is no cast"));
     };
-    Ok(ast::Expr::Cast {
-        kind: ast::CastKind::Cast,
-        expr: Box::new(inner),
-        data_type,
-        array: false,
-        format: None,
-    })
+    Ok(ast::Expr::Cast { kind: ast::CastKind::Cast, expr: Box::new(inner), data_type, array: false, format: None })
 }
 
 /// Calls `each` with every literal and placeholder.
@@ -223,7 +217,9 @@ impl SessionInner {
                 let Some(table) = self.table_named(table) else { return Ok(Types::new()) };
                 let columns = if key.len() == table.key.len() { &table.key } else { &table.shard_key };
                 let typed = key.iter().zip(columns);
-                Ok(typed.filter_map(|(value, at)| Some((bare(value)?, table.column(*at).column_type.clone()))).collect())
+                Ok(typed
+                    .filter_map(|(value, at)| Some((bare(value)?, table.column(*at).column_type.clone())))
+                    .collect())
             }
             _ => Ok(Types::new()),
         }
@@ -235,7 +231,7 @@ impl SessionInner {
 
     /// What the planner makes of the places where a query's parameters stand.
     async fn of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Types> {
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let mut statement = ast::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
@@ -315,7 +311,8 @@ impl SessionInner {
             }
             ast::SetExpr::Select(select) => {
                 for (at, item) in select.projection.iter().enumerate() {
-                    if let ast::SelectItem::UnnamedExpr(value) | ast::SelectItem::ExprWithAlias { expr: value, .. } = item
+                    if let ast::SelectItem::UnnamedExpr(value) | ast::SelectItem::ExprWithAlias { expr: value, .. } =
+                        item
                         && let (Some(number), Some(column)) = (bare(value), column(at))
                     {
                         types.entry(number).or_insert(column);
@@ -392,4 +389,3 @@ fn column_of(found: &DataType) -> Option<ColumnType> {
         _ => return None,
     })
 }
-

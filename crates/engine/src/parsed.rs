@@ -3,15 +3,15 @@
 use crate::database::Schemas;
 use crate::output::Output;
 use crate::parameters::{bind, field_type};
-use crate::planning::{Names, name_columns};
+use crate::planning::name_columns;
 use crate::point::{Point, PointUpdate};
 use crate::session::{Answer, Session, SessionInner, SessionState, Work};
 use crate::statement::Outcome;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use evenkeel_model::{ColumnType, Error, Result};
-use evenkeel_pql::{StatementKind, TokenClass};
 use evenkeel_pql::ast::{CopyDirection, CopyEndpoint, ShardStatement, Show};
+use evenkeel_pql::{StatementKind, TokenClass};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -110,7 +110,10 @@ impl Session {
     /// What planning the statement would say: syntax, unknown tables and columns, types that do not fit.
     pub async fn parse(&self, text: &str, declared: &[Option<ColumnType>]) -> Result<Parsed> {
         let kind = evenkeel_pql::parse_statement(text)?.kind;
-        let state = self.inner.state.lock().await;
+        let mut state = self.inner.state.lock().await;
+        self.inner.identify(&mut state)?;
+        // What it may not do, its user is told when it is prepared, and asked again each time it is carried out.
+        self.inner.permit(&mut state, &kind)?;
         self.inner.parse(&state, kind, text, declared).await
     }
 
@@ -153,11 +156,18 @@ impl SessionInner {
     ) -> Result<Parsed> {
         let schemas = self.database.schemas();
         let (text_kept, parameters) = (text.to_string(), vec![]);
-        let mut parsed = Parsed { text: text_kept, kind, parameters, columns: None, short: Short::No, schemas };
+        let mut parsed = Parsed {
+            text: text_kept,
+            kind,
+            parameters,
+            columns: None,
+            short: Short::No,
+            schemas: Arc::clone(&schemas),
+        };
         if let StatementKind::Sql(statement) = &parsed.kind {
             match statement.as_ref() {
                 ast::Statement::Query(query) => {
-                    if let Some(point) = Point::of(&self.database, query) {
+                    if let Some(point) = Point::of(&schemas, query) {
                         let types = point.parameter_types();
                         if complete(&types) && declared.iter().all(Option::is_none) {
                             parsed.columns = Some(Arc::clone(&point.schema));
@@ -169,7 +179,9 @@ impl SessionInner {
                 }
                 ast::Statement::Update(update) if update.returning.is_none() => {
                     parsed.parameters = self.parameter_types(state, &parsed.kind, declared, text).await?;
-                    if let Some(update) = PointUpdate::of(&self.database, update, text, &parsed.parameters)? {
+                    if let Some(update) =
+                        PointUpdate::of(&self.database, &state.identity, update, text, &parsed.parameters)?
+                    {
                         parsed.short = Short::Update(Box::new(update));
                         return Ok(parsed);
                     }
@@ -265,7 +277,7 @@ impl SessionInner {
     }
 
     async fn columns_of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Option<SchemaRef>> {
-        if let Some(point) = Point::of(&self.database, &query) {
+        if let Some(point) = Point::of(&self.database.schemas(), &query) {
             return Ok(Some(point.schema));
         }
         let (_, plan) = self.plan(state, query, text).await?;
@@ -282,7 +294,7 @@ impl SessionInner {
     ) -> Result<Option<SchemaRef>> {
         let mut query = crate::dml::select(items, vec![crate::dml::table_with_joins(table, None)], None)?;
         name_columns(&mut query);
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let mut statement = ast::Statement::Query(Box::new(query));
         crate::planning::resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
@@ -300,16 +312,21 @@ impl SessionInner {
         output: &Output,
     ) -> Result<Outcome> {
         self.check_block(state, &parsed.kind)?;
+        self.permit(state, &parsed.kind)?;
+        let schemas = self.database.schemas();
         match &parsed.short {
-            Short::Point(point) if point.is_current(&self.database) => {
+            Short::Point(point) if point.is_current(&schemas) => {
+                point.permit(&state.identity, &schemas)?;
                 let rows = self.fetch_point(state, point, parameters, output).await?;
                 return Ok(Outcome::rows("SELECT", rows));
             }
             Short::Update(update) => {
                 if let StatementKind::Sql(statement) = &parsed.kind
                     && let ast::Statement::Update(plain) = statement.as_ref()
-                    && let Some(rows) =
-                        self.update_point(state, update, plain, parameters, &parsed.text, output).await?
+                    && let Some(rows) = self
+                        .update_point(state, update, plain, parameters, &parsed.text, output)
+                        .await
+                        .map_err(|error| self.discreet(state, error))?
                 {
                     return Ok(Outcome::rows("UPDATE", rows));
                 }
@@ -319,12 +336,14 @@ impl SessionInner {
         let mut kind = parsed.kind.clone();
         bind(&mut kind, &parsed.parameters, parameters)?;
         if let Some(described) = &parsed.columns
-            && !Arc::ptr_eq(&parsed.schemas, &self.database.schemas())
+            && !Arc::ptr_eq(&parsed.schemas, &schemas)
         {
             let now = self.columns_of(state, &kind, &parsed.text).await?;
             if now.as_ref().is_some_and(|now| !same(now, described)) {
-                return Err(Error::unsupported("the columns of the statement's answer have changed since it was prepared")
-                    .with_hint("prepare it again"));
+                return Err(Error::unsupported(
+                    "the columns of the statement's answer have changed since it was prepared",
+                )
+                .with_hint("prepare it again"));
             }
         }
         self.dispatch(state, kind, &parsed.text, output).await

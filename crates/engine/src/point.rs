@@ -4,7 +4,8 @@
 //! not exactly of it goes the long way and means the same there. What was recognised can be kept ([`crate::prepared`]),
 //! so that a repeated statement costs a look-up and little else.
 
-use crate::database::Database;
+use crate::access::{Identity, Need, authorize};
+use crate::database::{Database, Schemas};
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
 use crate::session::{SessionInner, SessionState};
@@ -18,7 +19,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use evenkeel_model::{ColumnType, Error, Result, SqlState};
+use evenkeel_model::{ColumnType, Error, Privilege, Result, SqlState};
 use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value, arrow_type};
 use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
@@ -45,7 +46,7 @@ pub(crate) struct Point {
 
 /// The table, key and nothing else of `FROM t WHERE key = …`.
 fn point_of(
-    database: &Database,
+    schemas: &Schemas,
     from: &[ast::TableWithJoins],
     selection: Option<&ast::Expr>,
 ) -> Option<(Arc<TableHandle>, Vec<KeyPart>)> {
@@ -53,7 +54,6 @@ fn point_of(
     let ast::TableFactor::Table { name, alias: None, args: None, version: None, sample: None, .. } = relation else {
         return None;
     };
-    let schemas = database.schemas();
     let table = schemas.tables.get(&table_name(name).ok()?)?;
     if !joins.is_empty() || table.schema.has_hidden_key() {
         return None;
@@ -122,7 +122,7 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
 
 impl Point {
     /// Recognises a query for one row.
-    pub(crate) fn of(database: &Database, query: &ast::Query) -> Option<Self> {
+    pub(crate) fn of(schemas: &Schemas, query: &ast::Query) -> Option<Self> {
         let ast::Query { with: None, body, order_by: None, fetch: None, for_clause: None, pipe_operators, .. } = query
         else {
             return None;
@@ -155,7 +155,7 @@ impl Point {
             }
             _ => return None,
         };
-        let (table, key) = point_of(database, &select.from, selection)?;
+        let (table, key) = point_of(schemas, &select.from, selection)?;
         let (columns, names) = projection(&table, items)?;
         let field = |(at, name): (&usize, String)| table.arrow.field(*at).clone().with_name(name);
         let schema = Arc::new(Schema::new(columns.iter().zip(names).map(field).collect::<Vec<_>>()));
@@ -175,9 +175,19 @@ impl Point {
     }
 
     /// Whether the table is still as it was when this was recognised.
-    pub(crate) fn is_current(&self, database: &Database) -> bool {
-        let schemas = database.schemas();
+    pub(crate) fn is_current(&self, schemas: &Schemas) -> bool {
         schemas.tables.get(&self.table.schema.name).is_some_and(|table| Arc::ptr_eq(table, &self.table))
+    }
+
+    /// Whether somebody may read the row, under the schemas that it was recognised by.
+    ///
+    /// # Errors
+    /// 42501
+    pub(crate) fn permit(&self, identity: &Identity, schemas: &Schemas) -> Result<()> {
+        if identity.is_unrestricted() {
+            return Ok(());
+        }
+        authorize(identity, &[Need::Table(Privilege::Select, self.table.schema.name.clone())], schemas)
     }
 
     /// The row's key with these parameters.
@@ -264,14 +274,16 @@ impl SessionInner {
         query: &ast::Query,
         output: &Output,
     ) -> Result<Option<u64>> {
-        let Some(point) = Point::of(&self.database, query) else { return Ok(None) };
+        let schemas = self.database.schemas();
+        let Some(point) = Point::of(&schemas, query) else { return Ok(None) };
         if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
+        point.permit(&state.identity, &schemas)?;
         self.fetch_point(state, &point, &[], output).await.map(Some)
     }
 
-    /// Answers a query for one row. Returns how many rows there were.
+    /// Answers a query for one row, which its user may read. Returns how many rows there were.
     pub(crate) async fn fetch_point(
         &self,
         state: &SessionState,
@@ -310,7 +322,8 @@ impl SessionInner {
         if update.returning.is_some() {
             return Ok(None);
         }
-        let Some(prepared) = PointUpdate::of(&self.database, update, text, &[])? else { return Ok(None) };
+        let compiled = PointUpdate::of(&self.database, &state.identity, update, text, &[])?;
+        let Some(prepared) = compiled else { return Ok(None) };
         if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
@@ -332,7 +345,8 @@ impl SessionInner {
         let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
             prepared
         } else {
-            let Some(again) = PointUpdate::of(&self.database, update, text, &prepared.parameters)? else { return Ok(None) };
+            let again = PointUpdate::of(&self.database, &state.identity, update, text, &prepared.parameters)?;
+            let Some(again) = again else { return Ok(None) };
             compiled = again;
             &compiled
         };
@@ -394,6 +408,7 @@ impl PointUpdate {
     /// Recognises an UPDATE of one row. `parameters` are the types of those that its new values may name.
     pub(crate) fn of(
         database: &Arc<Database>,
+        identity: &Identity,
         update: &ast::Update,
         text: &str,
         parameters: &[ColumnType],
@@ -405,7 +420,9 @@ impl PointUpdate {
             return Ok(None);
         }
         let from = std::slice::from_ref(&update.table);
-        let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
+        let Some((table, key)) = point_of(&database.schemas(), from, update.selection.as_ref()) else {
+            return Ok(None);
+        };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let simple = |expr: &ast::Expr| {
             // Sub-queries, functions and DEFAULT are the planner's, and so are numbers with a point: there they
@@ -439,7 +456,7 @@ impl PointUpdate {
             database.planner.expressions()
         } else {
             let view = ReadView::latest(database, std::time::Duration::ZERO);
-            Arc::new(database.planner.state(crate::planning::Names::new(view)))
+            Arc::new(database.planner.state(crate::planning::Names::new(view, identity.clone())))
         };
         let schema = with_parameters(&table.arrow, parameters);
         let schema = DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &schema)

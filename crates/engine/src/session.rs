@@ -4,6 +4,7 @@
 //! way; inside a block a conflict is the client's to retry, because the client has seen rows. A statement that fails
 //! inside a block leaves the block failed, as in PostgreSQL: it takes nothing but ROLLBACK.
 
+use crate::access::{Identity, Need, Who};
 use crate::database::Database;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
@@ -99,6 +100,17 @@ pub enum TransactionState {
     Failed,
 }
 
+/// Whose a session is, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// A user who has proved to be that.
+    pub user: String,
+    /// What SYSTEM.SESSIONS calls the session.
+    pub application: String,
+    /// Where the client is.
+    pub client: Option<String>,
+}
+
 /// A session of a database. Statements of one session run one after another.
 #[derive(Clone)]
 pub struct Session {
@@ -108,6 +120,8 @@ pub struct Session {
 pub(crate) struct SessionInner {
     pub(crate) database: Arc<Database>,
     pub(crate) id: u64,
+    pub(crate) who: Who,
+    user: Arc<str>,
     pub(crate) state: tokio::sync::Mutex<SessionState>,
     running: Mutex<Option<Arc<Cancel>>>,
     transaction: Mutex<TransactionState>,
@@ -122,8 +136,11 @@ pub(crate) enum Work<'w> {
 }
 
 /// What changes from statement to statement.
-#[derive(Default)]
 pub(crate) struct SessionState {
+    /// Who carries the present statement out.
+    pub(crate) identity: Identity,
+    /// What the present statement needs, of a user who may not do everything.
+    pub(crate) needs: Vec<Need>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) settings: Settings,
     /// PostgreSQL's settings that were set, and have no effect.
@@ -213,10 +230,28 @@ impl Drop for Running<'_> {
 }
 
 impl Session {
-    /// Opens a session; `application` is what SYSTEM.SESSIONS calls it.
+    /// Opens a session that may do everything, for whoever has the database's files anyway; `application` is what
+    /// SYSTEM.SESSIONS calls it.
     pub fn new(database: &Arc<Database>, application: &str) -> Self {
+        Self::open(database, Who::BuiltIn, Identity::built_in(), application, None)
+    }
+
+    /// Opens a session of a user, which may do what the user may do, at each of its statements anew.
+    ///
+    /// # Errors
+    /// 28000 when there is no such user.
+    pub fn of_user(database: &Arc<Database>, options: &SessionOptions) -> Result<Self> {
+        let users = database.users();
+        let identity = users.identity(&options.user, None)?;
+        let who = Who::User { name: Arc::clone(&identity.name), id: users.get(&options.user)?.id };
+        Ok(Self::open(database, who, identity, &options.application, options.client.clone()))
+    }
+
+    fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
         let registered = Registered {
+            user: Arc::clone(&identity.name),
+            client,
             application: application.to_string(),
             started_at_ms: now_ms(),
             statements: 0,
@@ -227,7 +262,15 @@ impl Session {
         let inner = SessionInner {
             database: Arc::clone(database),
             id,
-            state: tokio::sync::Mutex::default(),
+            user: Arc::clone(&identity.name),
+            who,
+            state: tokio::sync::Mutex::new(SessionState {
+                identity,
+                needs: Vec::new(),
+                transaction: None,
+                settings: Settings::default(),
+                foreign: std::collections::BTreeMap::default(),
+            }),
             running: Mutex::default(),
             transaction: Mutex::new(TransactionState::Idle),
         };
@@ -279,6 +322,10 @@ impl SessionInner {
     /// Carries out a statement when those before it in this session are over.
     pub(crate) async fn carry_out(&self, text: &str, work: Work<'_>, output: &Output) -> Result<Outcome> {
         let mut state = self.state.lock().await;
+        if let Err(error) = self.identify(&mut state) {
+            self.note_transaction(&state);
+            return Err(error);
+        }
         let outcome = self.run(&mut state, text, work, output).await;
         self.note_transaction(&state);
         outcome
@@ -326,7 +373,8 @@ impl SessionInner {
             self.database.registry.slow_query(state::SlowQuery {
                 id: running.id,
                 session: self.id,
-                statement: text.trim().to_string(),
+                user: self.user.to_string(),
+                statement: evenkeel_pql::masked(text.trim()).into_owned(),
                 started_at_ms,
                 duration_ms: elapsed.as_secs_f64() * 1e3,
                 rows: outcome.as_ref().ok().map(|outcome| outcome.rows),
@@ -341,7 +389,8 @@ impl SessionInner {
         let id = registry.next_id();
         let query = RunningQuery {
             session: self.id,
-            statement: text.trim().to_string(),
+            user: Arc::clone(&self.user),
+            statement: evenkeel_pql::masked(text.trim()).into_owned(),
             started_at_ms: now_ms(),
             started: Instant::now(),
             cancel: Arc::clone(cancel),

@@ -44,6 +44,7 @@ impl SessionInner {
         let mut statement = evenkeel_pql::parse_statement(text)?;
         bind_statement(&mut statement, variables, text)?;
         self.check_block(state, &statement.kind)?;
+        self.permit(state, &statement.kind)?;
         self.dispatch(state, statement.kind, text, output).await
     }
 
@@ -99,6 +100,7 @@ impl SessionInner {
             StatementKind::Describe(name) => self.describe(state, &name, text, output).await,
             StatementKind::Locate { table, key } => self.locate(state, &table, key, text, output).await,
             StatementKind::Shard(statement) => self.shard_statement(statement, text, output).await,
+            StatementKind::User(statement) => self.user_statement(state, statement, text, output).await,
         }
     }
 
@@ -167,8 +169,16 @@ impl SessionInner {
         query: sql::Query,
         text: &'t str,
     ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
-        let mut names = Names::new(self.view(state));
-        let mut query = query;
+        self.plan_with(self.names(state), query, text).await
+    }
+
+    /// Plans a query with names to look its tables up in.
+    pub(crate) async fn plan_with<'t>(
+        &self,
+        mut names: Names,
+        mut query: sql::Query,
+        text: &'t str,
+    ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
         name_columns(&mut query);
         let mut statement = sql::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
@@ -375,6 +385,7 @@ pub(crate) fn outside_blocks(kind: &StatementKind) -> Option<&'static str> {
         StatementKind::CreateTable { .. } => Some("CREATE TABLE"),
         StatementKind::AlterSystemSet(_) | StatementKind::AlterSystemReset(_) => Some("ALTER SYSTEM"),
         StatementKind::Shard(_) => Some("a shard statement"),
+        StatementKind::User(_) => Some("a statement about users"),
         StatementKind::Sql(statement) => match statement.as_ref() {
             S::AlterTable(_) => Some("ALTER TABLE"),
             S::Drop { .. } => Some("DROP"),

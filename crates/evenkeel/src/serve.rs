@@ -7,6 +7,9 @@ use evenkeel_model::{Error, SqlState};
 use evenkeel_wire::{Authentication, Options, Server, Tls};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The environment variable that the first admin's password is taken from.
+const ADMIN_PASSWORD: &str = "EVENKEEL_ADMIN_PASSWORD";
+
 /// Signals that end the server.
 struct Signals {
     terminate: Signal,
@@ -37,6 +40,9 @@ pub async fn run(arguments: ServeArguments) -> anyhow::Result<i32> {
     }
     let options = OpenOptions { shards: arguments.shards, ..OpenOptions::default() };
     let database = Database::open(&arguments.data, &options)?;
+    if matches!(arguments.auth, Auth::Scram) {
+        first_admin(&database)?;
+    }
     let authentication = match arguments.auth {
         Auth::Scram => Authentication::Scram,
         Auth::Trust => Authentication::Trust,
@@ -65,6 +71,16 @@ pub async fn run(arguments: ServeArguments) -> anyhow::Result<i32> {
     database.close();
     println!("stopped");
     Ok(0)
+}
+
+/// Sees to it that somebody can get in.
+fn first_admin(database: &Database) -> anyhow::Result<()> {
+    let given = std::env::var(ADMIN_PASSWORD).ok();
+    if let Some(password) = database.ensure_admin(given.as_deref())? {
+        println!("the first user is \"admin\", with the password {password}");
+        println!("it is not shown again; ALTER USER admin PASSWORD '…' sets another, {ADMIN_PASSWORD} gives the first");
+    }
+    Ok(())
 }
 
 fn tls(arguments: &ServeArguments) -> anyhow::Result<Option<Tls>> {

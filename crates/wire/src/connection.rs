@@ -256,8 +256,11 @@ impl Connection {
         let statement = self.statement(bind.statement_name.as_deref().unwrap_or_default())?;
         let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
         if bind.parameters.len() != types.len() {
-            let message =
-                format!("the statement has {} parameters, and {} values were given", types.len(), bind.parameters.len());
+            let message = format!(
+                "the statement has {} parameters, and {} values were given",
+                types.len(),
+                bind.parameters.len()
+            );
             return Err(Fault::new(SqlState::ProtocolViolation, message).into());
         }
         let codes = formats(&bind.parameter_format_codes, types.len())?;

@@ -177,7 +177,11 @@ enum Cells {
     Time(Time64MicrosecondArray),
     Timestamp(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
-    Array { list: ListArray, elements: Box<Binary>, oid: u32 },
+    Array {
+        list: ListArray,
+        elements: Box<Binary>,
+        oid: u32,
+    },
     /// What only queries have.
     Other(ColumnText),
 }

@@ -73,11 +73,7 @@ pub(crate) fn write(fault: &Fault, statement: &str, before: &str, out: &mut Byte
         (characters(before) + characters(text) + 1).to_string()
     });
     let mut fields = vec![(b'M', error.message.as_str())];
-    let optional = [
-        (b'D', error.detail.as_deref()),
-        (b'H', error.hint.as_deref()),
-        (b'P', position.as_deref()),
-    ];
+    let optional = [(b'D', error.detail.as_deref()), (b'H', error.hint.as_deref()), (b'P', position.as_deref())];
     fields.extend(optional.into_iter().filter_map(|(code, value)| Some((code, value?))));
     report(b'E', severity, error.state.code(), &fields, out);
 }

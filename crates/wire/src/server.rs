@@ -121,9 +121,11 @@ impl Server {
     /// 58030 when the address can't be had; 22023 for an address that others reach, without authentication.
     pub async fn bind(database: &Arc<Database>, options: Options) -> Result<Self> {
         if options.authentication == Authentication::Trust && !options.listen.ip().is_loopback() {
-            let message = format!("{} is reached from elsewhere, and nobody would be asked who they are", options.listen);
-            return Err(Error::new(SqlState::InvalidParameterValue, message)
-                .with_hint("--auth scram asks for a user and a password; 127.0.0.1 is reached from this machine only"));
+            let message =
+                format!("{} is reached from elsewhere, and nobody would be asked who they are", options.listen);
+            return Err(Error::new(SqlState::InvalidParameterValue, message).with_hint(
+                "--auth scram asks for a user and a password; 127.0.0.1 is reached from this machine only",
+            ));
         }
         let failed = |error: std::io::Error| {
             Error::new(SqlState::IoError, format!("cannot listen on {}: {error}", options.listen))

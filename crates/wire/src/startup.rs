@@ -142,9 +142,9 @@ async fn admit(
     count: usize,
 ) -> Result<(Session, String), End> {
     let of = |name: &str| wanted.parameters.get(name).map(String::as_str);
-    let user = of("user").filter(|user| !user.is_empty()).ok_or_else(|| {
-        Fault::fatal(SqlState::InvalidAuthorization, "the start-up message names no user")
-    })?;
+    let user = of("user")
+        .filter(|user| !user.is_empty())
+        .ok_or_else(|| Fault::fatal(SqlState::InvalidAuthorization, "the start-up message names no user"))?;
     let unknown: Vec<&str> =
         wanted.parameters.keys().filter(|name| name.starts_with("_pq_.")).map(String::as_str).collect();
     if wanted.minor > 0 || !unknown.is_empty() {

@@ -4,7 +4,11 @@ use crate::ground::{Ground, rows};
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, pin_mut};
 
-async fn copy_in(client: &tokio_postgres::Client, statement: &str, chunks: &[&str]) -> Result<u64, tokio_postgres::Error> {
+async fn copy_in(
+    client: &tokio_postgres::Client,
+    statement: &str,
+    chunks: &[&str],
+) -> Result<u64, tokio_postgres::Error> {
     let sink = client.copy_in::<_, Bytes>(statement).await?;
     pin_mut!(sink);
     for chunk in chunks {

@@ -19,7 +19,10 @@ async fn parameters_get_their_types_from_where_they_stand() {
     assert_eq!(types("SELECT * FROM t WHERE id = $1").await, [Type::INT4]);
     assert_eq!(types("SELECT * FROM t WHERE big > $1 AND name = $2").await, [Type::INT8, Type::TEXT]);
     assert_eq!(types("QUERY t WHERE id = $1 SELECT name").await, [Type::INT4]);
-    assert_eq!(types("INSERT INTO t (name, id, price) VALUES ($1, $2, $3)").await, [Type::TEXT, Type::INT4, Type::NUMERIC]);
+    assert_eq!(
+        types("INSERT INTO t (name, id, price) VALUES ($1, $2, $3)").await,
+        [Type::TEXT, Type::INT4, Type::NUMERIC]
+    );
     assert_eq!(types("UPDATE t SET big = big + $1, at = $2 WHERE id = $3").await, [Type::INT8, Type::DATE, Type::INT4]);
     assert_eq!(types("DELETE FROM t WHERE id = $1").await, [Type::INT4]);
     assert_eq!(types("SELECT $1").await, [Type::TEXT]);

@@ -21,8 +21,18 @@ fn start_up() -> Vec<u8> {
 
 fn message(dice: &mut StdRng) -> Vec<u8> {
     const TEXTS: &[&str] = &[
-        "SELECT 1", "SELECT $1", "BEGIN", "ROLLBACK", "COPY t FROM STDIN", "QUERY t", "", ";", "SELEC", "SHOW ALL",
-        "INSERT INTO t VALUES ($1)", "COPY t TO STDOUT",
+        "SELECT 1",
+        "SELECT $1",
+        "BEGIN",
+        "ROLLBACK",
+        "COPY t FROM STDIN",
+        "QUERY t",
+        "",
+        ";",
+        "SELEC",
+        "SHOW ALL",
+        "INSERT INTO t VALUES ($1)",
+        "COPY t TO STDOUT",
     ];
     let kind = KINDS[dice.random_range(0..KINDS.len())];
     let mut body = Vec::new();

@@ -95,14 +95,15 @@ async fn a_client_that_goes_leaves_nothing_running() {
     let other = ground.client().await;
     let query = "SELECT count(*) FROM system.active_queries WHERE query LIKE '%generate_series%100000%' AND \
                  query NOT LIKE '%active%'";
-    let query = if rows(&other, "SELECT column_name FROM information_schema.columns WHERE table_name = 'active_queries'")
-        .await
-        .contains(&"query".to_string())
-    {
-        query.to_string()
-    } else {
-        query.replace("query LIKE", "statement LIKE").replace("query NOT", "statement NOT")
-    };
+    let query =
+        if rows(&other, "SELECT column_name FROM information_schema.columns WHERE table_name = 'active_queries'")
+            .await
+            .contains(&"query".to_string())
+        {
+            query.to_string()
+        } else {
+            query.replace("query LIKE", "statement LIKE").replace("query NOT", "statement NOT")
+        };
     let counted = async |wanted: &str| {
         while rows(&other, &query).await != [wanted] {
             tokio::time::sleep(Duration::from_millis(10)).await;

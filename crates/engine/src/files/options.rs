@@ -143,7 +143,8 @@ impl CopyOptions {
     /// As [`CopyOptions::new`]; 0A000 for formats that are files.
     pub(crate) fn of_stream(options: &[Assignment]) -> Result<Self> {
         let said = options.iter().any(|option| name(option) == "format");
-        let mut checked = if said { Self::new(None, options)? } else { Self::of_format(FileFormat::Text, Compression::None) };
+        let mut checked =
+            if said { Self::new(None, options)? } else { Self::of_format(FileFormat::Text, Compression::None) };
         if !checked.format.is_text() || checked.compression != Compression::None {
             return Err(Error::unsupported("rows are streamed as text, csv, tsv, json or ndjson")
                 .with_hint("COPY … TO 'file' writes the others"));

@@ -3,8 +3,8 @@
 //! The file grows under a temporary name beside its own and takes its name when it is whole and on the disk.
 
 use super::input::short_name;
-use super::plain::write_field;
 use super::options::{Compression, CopyOptions, FileFormat};
+use super::plain::write_field;
 use super::render::{ColumnText, texts};
 use crate::error::arrow_error;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
@@ -248,8 +248,7 @@ impl TextEncoder {
                 self.begin_delimited();
                 self.delimited_row(&columns, row);
             } else {
-                self.json_row(&columns, row)
-                    .map_err(|error| Error::internal(format!("a row has no JSON: {error}")))?;
+                self.json_row(&columns, row).map_err(|error| Error::internal(format!("a row has no JSON: {error}")))?;
             }
         }
         Ok(std::mem::take(&mut self.rows))
