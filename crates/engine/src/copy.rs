@@ -88,7 +88,7 @@ impl SessionInner {
         let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
-        let mut file = Incoming::open(source, options, &table, &positions, output)?;
+        let mut file = Incoming::open(source, options, &table, &positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(&table, &given, &planning.state)?;
         let checks = Checks::compile(&planning.state, &table)?;
@@ -121,7 +121,7 @@ impl SessionInner {
         let planning = self.planning(names, text)?;
         let limit = self.database.settings().size("max_transaction_size");
         let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
-        let mut file = Incoming::open(source, options, table, positions, output)?;
+        let mut file = Incoming::open(source, options, table, positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(table, &given, &planning.state)?;
         while let Some(batch) = file.next().await? {
@@ -212,7 +212,8 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn open(
+    /// Reads as much as tells which columns there are.
+    async fn open(
         source: RowSource,
         options: CopyOptions,
         table: &TableHandle,
@@ -224,10 +225,14 @@ impl Incoming {
             Target { name: column.name.clone(), column_type: column.column_type.clone() }
         };
         let targets: Vec<Target> = positions.iter().map(target).collect();
-        let reader = match source {
-            RowSource::File(path) => FileReader::open(&path, &options, &targets)?,
-            RowSource::Client(input) => FileReader::of_stream(input, &options, &targets)?,
-        };
+        if let RowSource::Client(_) = source {
+            output.send(Event::CopyIn(targets.len())).await?;
+        }
+        let reader = blocking(move || match source {
+            RowSource::File(path) => FileReader::open(&path, &options, &targets),
+            RowSource::Client(input) => FileReader::of_stream(input, &options, &targets),
+        });
+        let reader = reader.await?;
         let (sender, batches) = mpsc::channel(AHEAD);
         let (origin, provided) = (reader.origin(), reader.provided());
         let label = format!("COPY {}", table.schema.name);

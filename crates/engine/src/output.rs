@@ -20,6 +20,8 @@ pub enum Event {
     Notice { message: String, hint: Option<String> },
     /// How far a long statement has come.
     Progress(Progress),
+    /// A COPY FROM STDIN waits for its rows: of how many columns.
+    CopyIn(usize),
     /// Rows of a COPY TO STDOUT, in the file's format.
     Copy(Vec<u8>),
     /// The statement is done; PostgreSQL's command tag.

@@ -8,7 +8,8 @@ use crate::error::query_error;
 use crate::planning::resolve;
 use crate::session::{SessionInner, SessionState};
 use crate::table::TableHandle;
-use crate::types::{fold, table_name};
+use crate::types::{column_type, fold, table_name};
+use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
@@ -98,6 +99,14 @@ fn literal(column: &ColumnType, value: &ScalarValue) -> Result<ast::Expr> {
         };
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         return Ok(plain(ast::Value::HexStringLiteral(hex)));
+    } else if let (ColumnType::Array(item), ScalarValue::List(list)) = (column, value) {
+        let items = list.value(0);
+        let item = |at: usize| {
+            let value = ScalarValue::try_from_array(&items, at).map_err(|error| query_error(error, ""))?;
+            literal(item, &value)
+        };
+        let elem = (0..items.len()).map(item).collect::<Result<_>>()?;
+        ast::Expr::Array(ast::Array { elem, named: true })
     } else {
         let text = crate::files::text_of(value)?;
         match column {
@@ -188,7 +197,7 @@ impl SessionInner {
         let mut types: Types =
             declared.iter().enumerate().filter_map(|(at, column)| Some((at, column.clone()?))).collect();
         if types.len() < count {
-            for (at, column) in self.infer(state, kind, text).await? {
+            for (at, column) in stated(kind)?.into_iter().chain(self.infer(state, kind, text).await?) {
                 types.entry(at).or_insert(column);
             }
         }
@@ -237,8 +246,8 @@ impl SessionInner {
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
         let planning = self.planning(names, text)?;
         let plan = planning.query(*query, &[]).await?;
-        let types = plan.get_parameter_types().map_err(|error| query_error(error, text))?;
-        let typed = types.into_iter().filter_map(|(name, found)| Some((number(&name)?, column_of(&found?)?)));
+        let fields = plan.get_parameter_fields().map_err(|error| query_error(error, text))?;
+        let typed = fields.into_iter().filter_map(|(name, found)| Some((number(&name)?, field_type(found?.as_ref())?)));
         Ok(typed.collect())
     }
 
@@ -326,6 +335,43 @@ impl SessionInner {
         }
         Ok(types)
     }
+}
+
+/// The types of parameters that are cast, or are a number of rows.
+fn stated(kind: &StatementKind) -> Result<Types> {
+    struct Stated(Types);
+    impl Stated {
+        fn rows<'e>(&mut self, numbers: impl IntoIterator<Item = Option<&'e ast::Expr>>) {
+            for number in numbers.into_iter().flatten().filter_map(bare) {
+                self.0.entry(number).or_insert(ColumnType::BigInt);
+            }
+        }
+    }
+    impl ast::VisitorMut for Stated {
+        type Break = Error;
+        fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Error> {
+            if let ast::Expr::Cast { expr, data_type, .. } = expr
+                && let (Some(number), Ok(column)) = (bare(expr), column_type(data_type))
+            {
+                self.0.entry(number).or_insert(column);
+            }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
+            if let Some(ast::LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
+                self.rows([limit.as_ref(), offset.as_ref().map(|offset| &offset.value)]);
+            }
+            for operator in &query.pipe_operators {
+                if let ast::PipeOperator::Limit { expr, offset } = operator {
+                    self.rows([Some(expr), offset.as_ref()]);
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut stated = Stated(Types::new());
+    walk(&mut kind.clone(), &mut stated)?;
+    Ok(stated.0)
 }
 
 fn has_parameter(expr: &ast::Expr) -> bool {

@@ -147,6 +147,12 @@ pub(crate) struct SessionState {
     pub(crate) foreign: std::collections::BTreeMap<String, String>,
 }
 
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.inner.id).field("user", &self.inner.user).finish_non_exhaustive()
+    }
+}
+
 impl Drop for SessionInner {
     fn drop(&mut self) {
         self.database.registry.sessions.lock().remove(&self.id);

@@ -77,7 +77,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "authentication_timeout",
         kind: SettingKind::Duration { min_ms: 1_000, max_ms: DAY_MS },
-        default: "60s",
+        default: "1min",
         scope: SettingScope::System,
         description: "A client that has not said who it is after this long is disconnected.",
     },

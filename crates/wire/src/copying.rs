@@ -13,19 +13,31 @@ use tokio::sync::mpsc;
 /// Messages of rows that may wait to be read.
 const WAITING: usize = 16;
 
+/// What comes of rows.
+enum Piece {
+    Bytes(Bytes),
+    /// There are no more.
+    Done,
+    /// The client has said that its COPY is to fail, and why.
+    Failed(String),
+}
+
 /// The bytes that a client sends, for whoever reads rows from them.
 struct Incoming {
-    messages: mpsc::Receiver<Result<Bytes, String>>,
+    messages: mpsc::Receiver<Piece>,
     current: Bytes,
+    done: bool,
 }
 
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
+        while self.current.is_empty() && !self.done {
             match self.messages.blocking_recv() {
-                None => return Ok(0),
-                Some(Ok(bytes)) => self.current = bytes,
-                Some(Err(why)) => return Err(io::Error::new(io::ErrorKind::Interrupted, Stopped(why))),
+                Some(Piece::Bytes(bytes)) => self.current = bytes,
+                Some(Piece::Done) => self.done = true,
+                // Rows whose end was not said are not all there are.
+                Some(Piece::Failed(why)) => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)),
+                None => return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the client is gone")),
             }
         }
         let length = buffer.len().min(self.current.len());
@@ -34,27 +46,24 @@ impl Read for Incoming {
     }
 }
 
-/// The client has said that its COPY is to fail.
-#[derive(Debug)]
-struct Stopped(String);
-
-impl std::fmt::Display for Stopped {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Stopped {}
-
 /// Carries out a COPY FROM STDIN; returns its tag.
 pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &str) -> Result<String, End> {
     let (sender, messages) = mpsc::channel(WAITING);
-    let mut answer = session.copy_in(statement, Box::new(Incoming { messages, current: Bytes::new() }));
-    // Text, and as many columns as the statement says: clients don't count them.
-    stream.output.extend_from_slice(&[b'G', 0, 0, 0, 7, 0, 0, 0]);
+    let mut answer = session.copy_in(statement, Box::new(Incoming { messages, current: Bytes::new(), done: false }));
+    // What is wrong with the statement itself, a client hears instead of being asked for rows.
+    let columns = loop {
+        match answer.next().await {
+            Some(Ok(Event::CopyIn(columns))) => break columns,
+            Some(Ok(Event::Complete(tag))) => return Ok(tag),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(Fault::from(error).into()),
+            None => return Err(Fault::from(Error::internal("an answer has no end")).into()),
+        }
+    };
+    begin(b'G', columns, &mut stream.output);
     stream.flush().await?;
     let mut sender = Some(sender);
-    let mut pending: Option<Result<Bytes, String>> = None;
+    let mut pending = None;
     let mut stopped = None;
     loop {
         let full = sender.clone().filter(|_| pending.is_some());
@@ -74,22 +83,21 @@ pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &
                 None => return Err(Fault::from(Error::internal("an answer has no end")).into()),
             },
             permit = room => {
-                match (permit, pending.take()) {
-                    (Ok(permit), Some(message)) => drop(permit.send(message)),
-                    // Nobody reads on: the answer says why.
-                    _ => sender = None,
-                }
-                if stopped.is_some() {
+                let Some(piece) = pending.take() else { continue };
+                let last = !matches!(piece, Piece::Bytes(_));
+                let read = permit.map(|permit| permit.send(piece)).is_ok();
+                // Where nobody reads on, the answer says why.
+                if last || !read {
                     sender = None;
                 }
             }
             message = stream.message(), if takes => match message {
-                Ok(Message::CopyData(data)) => pending = Some(Ok(data.data)),
-                Ok(Message::CopyDone(_)) => sender = None,
+                Ok(Message::CopyData(data)) => pending = Some(Piece::Bytes(data.data)),
+                Ok(Message::CopyDone(_)) => pending = Some(Piece::Done),
                 Ok(Message::CopyFail(fail)) => {
                     let why = format!("COPY was stopped by the client: {}", fail.message);
                     stopped = Some(Fault::new(SqlState::QueryCanceled, why.clone()));
-                    pending = Some(Err(why));
+                    pending = Some(Piece::Failed(why));
                 }
                 Ok(Message::Flush(_) | Message::Sync(_)) => {}
                 Ok(_) => {
@@ -105,9 +113,18 @@ pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &
     }
 }
 
-/// Appends a CopyOutResponse: text.
+/// Appends a CopyInResponse or CopyOutResponse: all columns as text.
+fn begin(kind: u8, columns: usize, out: &mut BytesMut) {
+    out.put_u8(kind);
+    out.put_i32(7 + 2 * columns as i32);
+    out.put_u8(0);
+    out.put_i16(columns as i16);
+    out.put_bytes(0, 2 * columns);
+}
+
+/// Appends a CopyOutResponse. Clients don't count its columns.
 pub(crate) fn begin_out(out: &mut BytesMut) {
-    out.extend_from_slice(&[b'H', 0, 0, 0, 7, 0, 0, 0]);
+    begin(b'H', 0, out);
 }
 
 /// Appends a CopyDone.

@@ -79,6 +79,7 @@ impl Running {
                     crate::error::notice(&message, hint.as_deref(), &mut stream.output);
                 }
                 Some(Event::Progress(progress)) => self.tell(&progress, stream).await?,
+                Some(Event::CopyIn(_)) => {}
                 Some(Event::Copy(bytes)) => {
                     stream.output.put_u8(b'd');
                     stream.output.put_i32(bytes.len() as i32 + 4);

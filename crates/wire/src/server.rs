@@ -23,7 +23,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 pub enum Authentication {
     /// Users with passwords, by SCRAM-SHA-256.
     Scram,
-    /// Everybody who reaches the port, as the database's owner: loopback only.
+    /// Everybody who reaches the port, as whatever user they say they are, or as the database's owner: loopback only.
     Trust,
 }
 

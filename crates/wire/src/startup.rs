@@ -5,7 +5,7 @@ use crate::error::{self, Fault};
 use crate::server::{Authentication, Shared};
 use crate::stream::{End, Stream};
 use bytes::{Buf, BufMut};
-use evenkeel_engine::Session;
+use evenkeel_engine::{Session, SessionOptions};
 use evenkeel_model::{Error, SqlState};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -169,11 +169,18 @@ async fn admit(
     }
     let application = of("application_name").unwrap_or_default();
     let session = match shared.authentication {
-        Authentication::Trust => Session::new(&shared.database, application),
+        Authentication::Trust => trusted(shared, user, application, peer),
         Authentication::Scram => crate::scram::authenticate(shared, stream, user, application, peer).await?,
     };
     settle(&session, wanted).await?;
     Ok((session, user.to_string()))
+}
+
+/// Whoever gives a user's name is that user; anybody else is the database's owner.
+fn trusted(shared: &Shared, user: &str, application: &str, peer: SocketAddr) -> Session {
+    let options =
+        SessionOptions { user: user.to_string(), application: application.to_string(), client: Some(peer.to_string()) };
+    Session::of_user(&shared.database, &options).unwrap_or_else(|_| Session::new(&shared.database, application))
 }
 
 /// Settings that come with the start-up message, as SET would set them.

@@ -105,10 +105,10 @@ async fn a_pipeline_is_answered_in_its_order() {
     let answers = try_join_all(numbers.iter().map(|number| {
         let double = double.clone();
         let client = &client;
-        async move { client.query_one(&double, &[number]).await.map(|row| row.get::<_, i32>(0)) }
+        async move { client.query_one(&double, &[number]).await.map(|row| row.get::<_, i64>(0)) }
     }));
     let answers = answers.await.expect("all of them");
-    assert!(answers.into_iter().eq((0..500).map(|number| number * 2)));
+    assert!(answers.into_iter().eq((0..500_i64).map(|number| number * 2)));
     ground.end().await;
 }
 
@@ -119,7 +119,7 @@ async fn an_error_ends_its_statement_alone() {
     let divide = client.prepare("SELECT 10 / $1::integer").await.expect("prepared");
     let answers = futures::future::join_all([1_i32, 0, 5].map(|number| {
         let (client, divide) = (&client, divide.clone());
-        async move { client.query_one(&divide, &[&number]).await.map(|row| row.get::<_, i32>(0)) }
+        async move { client.query_one(&divide, &[&number]).await.map(|row| row.get::<_, i64>(0)) }
     }));
     let answers = answers.await;
     assert_eq!(answers[0].as_ref().ok(), Some(&10));

@@ -28,7 +28,7 @@ pub struct ColumnText {
 /// How booleans and time zones are spelled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
-    /// `true`, `2013-01-01 05:00:00Z`
+    /// `true`, `2013-01-01T05:00:00Z`
     Files,
     /// `t`, `2013-01-01 05:00:00+00`: as PostgreSQL sends them.
     Wire,
@@ -138,7 +138,8 @@ impl ColumnText {
             Cells::Date(cells) => write_date(i64::from(cells.value(row)), out),
             Cells::Time(cells) => write_time(cells.value(row), out),
             Cells::Timestamp(cells) => {
-                write_timestamp(cells.value(row), out);
+                let between = if self.style == Style::Wire { b' ' } else { b'T' };
+                write_timestamp(cells.value(row), between, out);
                 if matches!(cells.data_type(), DataType::Timestamp(_, Some(_))) {
                     out.extend_from_slice(match self.style {
                         Style::Files => b"Z",
