@@ -32,8 +32,8 @@ const PAIRED_MAX: usize = 12;
 /// Slots of a shard that are looked at.
 const LOOKED_AT: usize = 64;
 
-/// Partners that are looked at besides neighbours, one sweep after the other.
-const PARTNERS: [usize; 8] = [8, 16, 16, 32, 64, 128, 256, 512];
+/// Partners that are looked at besides neighbours, one sweep after the other: the first one often does.
+const PARTNERS: [usize; 9] = [1, 4, 16, 16, 32, 64, 128, 256, 512];
 
 /// One in so many shards is among the emptiest.
 const EMPTIEST_PART: usize = 4;
@@ -41,12 +41,15 @@ const EMPTIEST_PART: usize = 4;
 /// Partners that are compared, of those with which the goal is reached.
 const COMPARED: usize = 6;
 
-/// Pairs of legs looked at, as many for every shard: some tenths of a second for ten thousand.
-const WORK_PER_SHARD: u64 = 1_000;
+/// Pairs of legs looked at: as many for every shard, some tenths of a second for ten thousand, and as many besides.
+const WORK: (u64, u64) = (1_000, 100_000);
 
-/// How often the ends of what there is no turn for look for something else, and pairs of legs looked at for that.
+/// A sweep takes no more than this part of all work, and what mends it this part of that.
+const SWEEP_PART: u64 = 3;
+const REPAIR_PART: u64 = 3;
+
+/// How often the ends of what there is no turn for look for something else.
 const REPAIRS: usize = 3;
-const REPAIR_WORK_MAX: u64 = 100_000;
 
 /// What an exchange that doesn't reach the goal must relieve for what it moves, both in fair shares.
 const WORTH: f64 = 0.25;
@@ -150,16 +153,23 @@ impl<'s, 'a> Exchanges<'s, 'a> {
     /// Replaces the search's bundles by better ones, if there are any.
     pub fn make(mut self) {
         let mut best = self.outcome(self.search.bundles.clone());
-        let shards = self.search.active.len();
-        let (worst_max, mut work_left) = (best.worst, WORK_PER_SHARD * shards as u64 + REPAIR_WORK_MAX);
+        let (worst_max, shards) = (best.worst, self.search.active.len());
+        let mut work_left = WORK.0 * shards as u64 + WORK.1;
+        let sweep_max = work_left / SWEEP_PART;
         for partners in PARTNERS {
-            (self.partners_max, self.work_left) = (partners, work_left);
+            let work = work_left.min(sweep_max);
+            (self.partners_max, self.work_left) = (partners, work);
             let is_changed = self.sweep(0..shards);
-            work_left = self.work_left;
-            let bundles = self.settled();
-            let outcome = self.outcome(bundles);
-            if outcome.left < best.left && outcome.worst <= worst_max + SLACK {
-                best = outcome;
+            let is_cut = self.work_left == 0;
+            work_left -= work - self.work_left;
+            if is_changed {
+                let bundles = self.settled(sweep_max / REPAIR_PART);
+                let outcome = self.outcome(bundles);
+                if outcome.left < best.left && outcome.worst <= worst_max + SLACK {
+                    best = outcome;
+                } else if is_cut {
+                    break; // so much of it can't be put in order that it gets no better
+                }
             }
             if best.left == 0.0 || work_left == 0 || (!is_changed && partners >= shards) {
                 break;
@@ -168,11 +178,12 @@ impl<'s, 'a> Exchanges<'s, 'a> {
         (self.search.bundles, self.search.ledger.deviation) = (best.bundles, best.deviation);
     }
 
-    /// Exchanges slots of the shards beyond the goal, worst first, until that helps none of them; whether it helped any.
+    /// Exchanges slots of the shards beyond the goal, worst first, until that helps none of them or the work is done that
+    /// is left to do; whether it helped any.
     fn sweep(&mut self, shards: impl Iterator<Item = usize>) -> bool {
         let mut is_changed = false;
         let mut queue: BinaryHeap<_> = shards.filter_map(|shard| self.search.urgency(shard)).collect();
-        while let Some(entry) = queue.pop() {
+        while let Some(entry) = queue.pop().filter(|_| self.work_left > 0) {
             let shard = entry.1.0 as usize;
             if self.search.urgency(shard) != Some(entry) {
                 continue; // it has changed since, and stands elsewhere in the queue
@@ -189,14 +200,14 @@ impl<'s, 'a> Exchanges<'s, 'a> {
     }
 
     /// The places as bundles. What there is no turn for stays at home, and its ends look for something else.
-    fn settled(&mut self) -> Vec<Bundle> {
+    fn settled(&mut self, work: u64) -> Vec<Bundle> {
         for repair in 0.. {
             let (bundles, failed) = self.places.bundles(&self.search.ledger);
             failed.iter().for_each(|bundle| self.give_up(bundle));
             if failed.is_empty() || repair == REPAIRS {
                 return bundles;
             }
-            self.work_left = REPAIR_WORK_MAX;
+            self.work_left = work;
             self.sweep(failed.iter().flat_map(|bundle| [bundle.source, bundle.target]));
         }
         Vec::new()

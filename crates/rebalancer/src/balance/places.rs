@@ -117,7 +117,7 @@ impl Places {
     /// earlier, when its source still has more and its target less, and after what leaves the target or comes to the source.
     pub fn bundles(&self, ledger: &Ledger) -> (Vec<Bundle>, Vec<Bundle>) {
         let mut turns: Vec<_> = self.turns(ledger.board).into_iter().map(|bundle| (Reverse(0), bundle)).collect();
-        let (mut done, mut failed) = self.replay(ledger, &turns);
+        let mut failed = self.replay(ledger, &turns, |_, _, _| {});
         for _ in 0..REORDERED {
             if failed.is_empty() {
                 break;
@@ -134,8 +134,15 @@ impl Places {
                 *urgency = (*urgency).max(wanted.copied().unwrap_or(0));
             }
             turns.sort_by_key(|(urgency, _)| *urgency);
-            (done, failed) = self.replay(ledger, &turns);
+            failed = self.replay(ledger, &turns, |_, _, _| {});
         }
+        let mut done = Vec::new();
+        self.replay(ledger, &turns, |bundle, before, after| {
+            let is_drain = ledger.board.shards[bundle.source].role == ShardRole::Draining;
+            let ends = (bundle.source, bundle.target);
+            let cause = if is_drain { Cause::Draining } else { cause(ledger, ends, before, after) };
+            done.push(Bundle { cause, ..bundle.clone() });
+        });
         (done, failed.into_iter().map(|at| turns[at].1.clone()).collect())
     }
 
@@ -156,10 +163,16 @@ impl Places {
         ways.into_iter().map(bundle).collect()
     }
 
-    /// The bundles, one after the other, that make the balance better, each with its cause; and which ones don't.
-    fn replay(&self, ledger: &Ledger, turns: &[(Reverse<u32>, Bundle)]) -> (Vec<Bundle>, Vec<usize>) {
+    /// Carries the bundles out, one after the other, as far as each makes the balance better, and shows each with its ends
+    /// before and after; which ones don't.
+    fn replay(
+        &self,
+        ledger: &Ledger,
+        turns: &[(Reverse<u32>, Bundle)],
+        mut show: impl FnMut(&Bundle, &Pair, &Pair),
+    ) -> Vec<usize> {
         let mut deviations = self.start.clone();
-        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        let mut failed = Vec::new();
         for (at, (_, bundle)) in turns.iter().enumerate() {
             let ends = (bundle.source, bundle.target);
             let before = (deviations[ends.0], deviations[ends.1]);
@@ -168,13 +181,12 @@ impl Places {
             let is_low = worst_of(&after) <= ledger.ceiling.max(worst_of(&before)) + SLACK;
             if is_drain || (is_low && is_better(&after, &before)) {
                 (deviations[ends.0], deviations[ends.1]) = after;
-                let cause = if is_drain { Cause::Draining } else { cause(ledger, ends, &before, &after) };
-                done.push(Bundle { cause, ..bundle.clone() });
+                show(bundle, &before, &after);
             } else {
                 failed.push(at);
             }
         }
-        (done, failed)
+        failed
     }
 }
 

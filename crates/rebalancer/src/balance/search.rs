@@ -27,6 +27,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 /// Rounds with raised levels; each but the last moved something.
 const ROUNDS: usize = 6;
 
+/// One in so many shards that are left must have gained by a round, else the next one is left out.
+const GAINING_PART: usize = 64;
+
 /// Partners that would do and are compared, where there are several dimensions.
 const PARTNERS: usize = 6;
 
@@ -34,8 +37,8 @@ const PARTNERS: usize = 6;
 /// and how many for all shards together.
 const TRIES: (usize, usize, usize) = (24, 96, 65_536);
 
-/// Slots looked at in one plan. A plan for the largest cluster takes a tenth of it; it is there so that none takes
-/// minutes.
+/// Slots looked at in one plan. Most plans for the largest clusters take a tenth of it; it is there so that none takes
+/// minutes. Where it ends a plan, the next one goes on.
 const WORK_MAX: u64 = 50_000_000;
 
 pub(super) struct Search<'a> {
@@ -88,16 +91,22 @@ impl<'a> Search<'a> {
             self.round();
             let is_moved = self.move_levels();
             let may_yield = self.dimension_count() > 1;
-            if self.is_spent() || !(is_moved || self.bundles.len() > before || self.yields != may_yield) {
+            let gained = self.bundles.len() - before;
+            let is_last = gained < self.left() / GAINING_PART || !(is_moved || gained > 0);
+            if self.is_spent() || (is_last && self.yields == may_yield) {
                 break;
             }
             self.yields = may_yield;
         }
-        let is_left = (0..self.active.len()).any(|shard| self.urgency(shard).is_some());
-        if is_left && !self.is_spent() {
+        if self.left() > 0 && !self.is_spent() {
             Exchanges::new(self).make();
         }
         self.note_misses();
+    }
+
+    /// Shards about which something is to be done.
+    fn left(&self) -> usize {
+        (0..self.active.len()).filter(|shard| self.urgency(*shard).is_some()).count()
     }
 
     /// Every shard that stays beyond the goal has its reason, also where no more is to be had.
@@ -143,11 +152,6 @@ impl<'a> Search<'a> {
             let d = *dimension as usize;
             self.active[shard][d] |= deviation[d].abs() > problem.threshold(*dimension);
         }
-    }
-
-    /// Takes note that so many slots, or pairs of legs, were looked at.
-    pub fn spend(&mut self, work: u64) {
-        self.work_left = self.work_left.saturating_sub(work);
     }
 
     fn round(&mut self) {
@@ -218,7 +222,7 @@ impl<'a> Search<'a> {
             let Some(wish) = self.wish(shard, next.1 as usize, dimension) else { break };
             self.ledger.supplies[wish.source].prepare(self.ledger.board, dimension);
             let (bundle, looked_at) = choose(&self.ledger, wish);
-            self.spend(looked_at);
+            self.work_left = self.work_left.saturating_sub(looked_at);
             match bundle {
                 Ok(bundle) => {
                     found += 1;
