@@ -44,8 +44,8 @@ const COMPARED: usize = 6;
 /// Pairs of legs looked at: as many for every shard, some tenths of a second for ten thousand, and as many besides.
 const WORK: (u64, u64) = (1_000, 100_000);
 
-/// A sweep takes no more than this part of all work, and what mends it this part of that.
-const SWEEP_PART: u64 = 3;
+/// A sweep takes no more than one part in so many of all work, and what mends it one part in so many of that.
+const SWEEP_PART: u64 = 2;
 const REPAIR_PART: u64 = 3;
 
 /// How often the ends of what there is no turn for look for something else.

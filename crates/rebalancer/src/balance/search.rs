@@ -27,7 +27,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 /// Rounds with raised levels; each but the last moved something.
 const ROUNDS: usize = 6;
 
-/// One in so many shards that are left must have gained by a round, else the next one is left out.
+/// From the third round on, one in so many of the shards that are left must gain by it, else it is the last.
 const GAINING_PART: usize = 64;
 
 /// Partners that would do and are compared, where there are several dimensions.
@@ -86,13 +86,14 @@ impl<'a> Search<'a> {
 
     /// Brings shards to their fair shares.
     pub fn balance(&mut self) {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let before = self.bundles.len();
             self.round();
             let is_moved = self.move_levels();
             let may_yield = self.dimension_count() > 1;
             let gained = self.bundles.len() - before;
-            let is_last = gained < self.left() / GAINING_PART || !(is_moved || gained > 0);
+            let is_vain = round >= 2 && gained < self.left() / GAINING_PART;
+            let is_last = is_vain || !(is_moved || gained > 0);
             if self.is_spent() || (is_last && self.yields == may_yield) {
                 break;
             }
