@@ -130,6 +130,7 @@ pub struct Transaction {
 /// Something that changed.
 #[derive(Clone, Debug)]
 pub struct Event {
+    pub id: u64,
     pub time_ms: i64,
     pub kind: String,
     pub subject: String,

@@ -1,6 +1,7 @@
 //! Statements that are parsed and described once, and carried out often with other parameters.
 
 use crate::database::Schemas;
+use crate::measures::StatementClass;
 use crate::output::Output;
 use crate::parameters::{bind, field_type};
 use crate::planning::name_columns;
@@ -320,6 +321,7 @@ impl SessionInner {
         parameters: &[ScalarValue],
         output: &Output,
     ) -> Result<Outcome> {
+        state.class = StatementClass::of(&parsed.kind);
         self.check_block(state, &parsed.kind)?;
         self.permit(state, &parsed.kind)?;
         let schemas = self.database.schemas();

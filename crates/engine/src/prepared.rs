@@ -105,6 +105,7 @@ impl SessionInner {
         parameters: &[ScalarValue],
         output: &Output,
     ) -> Result<crate::statement::Outcome> {
+        state.class = crate::measures::StatementClass::Update;
         self.check_writing_block(state)?;
         if !state.identity.is_unrestricted() {
             state.needs.clone_from(&prepared.needs);

@@ -1,6 +1,6 @@
 //! Who is connected, what runs, what was slow, what happened: the source of the SYSTEM tables that are about activity.
 
-use crate::latency::Latencies;
+use crate::latency::{Buckets, Latencies};
 use crate::meta::{Meta, MetaChange};
 use crate::oracle::now_ms;
 use crate::session::Cancel;
@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 const SLOW_QUERIES_MAX: usize = 1_000;
 const EVENTS_MAX: usize = 10_000;
@@ -75,6 +76,12 @@ pub(crate) struct Registry {
     rates: Mutex<HashMap<ShardId, Rates>>,
     background: Mutex<Option<String>>,
     pub(crate) latencies: Latencies,
+    /// The number of the newest event.
+    pub(crate) newest_event: watch::Sender<u64>,
+    /// How long migrations were in each phase.
+    pub(crate) phases: Mutex<BTreeMap<&'static str, Buckets>>,
+    /// How long cutovers held writes.
+    pub(crate) cutovers: Buckets,
 }
 
 impl Registry {
@@ -82,8 +89,12 @@ impl Registry {
         let stored = meta.list::<StoredEvent>("event/")?;
         let events: VecDeque<_> =
             stored.into_iter().filter_map(|(id, event)| id.parse().ok().map(|id: u64| (id, event))).collect();
+        let newest = events.back().map_or(0, |(id, _)| *id);
         Ok(Self {
-            next_event: AtomicU64::new(events.back().map_or(1, |(id, _)| id + 1)),
+            next_event: AtomicU64::new(newest + 1),
+            newest_event: watch::channel(newest).0,
+            phases: Mutex::default(),
+            cutovers: Buckets::default(),
             meta,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
@@ -116,10 +127,11 @@ impl Registry {
 
     /// Keeps an event, also across restarts. A disk that does not take it costs the event, not what it is about.
     pub(crate) fn event(&self, time_ms: i64, kind: &str, subject: &str, message: &str) {
-        let id = self.next_event.fetch_add(1, Ordering::SeqCst);
         let event =
             StoredEvent { time_ms, kind: kind.to_string(), subject: subject.to_string(), message: message.to_string() };
         let mut events = self.events.lock();
+        // Under the lock, so that whoever has seen a number has seen those below it.
+        let id = self.next_event.fetch_add(1, Ordering::SeqCst);
         let mut change = MetaChange::default();
         let mut stored = change.put(&format!("event/{id:020}"), &event);
         events.push_back((id, event));
@@ -130,6 +142,7 @@ impl Registry {
         }
         stored = stored.and_then(|()| self.meta.commit(change));
         drop(events);
+        self.newest_event.send_if_modified(|newest| std::mem::replace(newest, id.max(*newest)) < id);
         if let Err(error) = stored {
             self.report_background(&error);
         }
@@ -139,7 +152,8 @@ impl Registry {
         let events = self.events.lock();
         events
             .iter()
-            .map(|(_, event)| state::Event {
+            .map(|(id, event)| state::Event {
+                id: *id,
                 time_ms: event.time_ms,
                 kind: event.kind.clone(),
                 subject: event.subject.clone(),
@@ -161,6 +175,11 @@ impl Registry {
             let detail = error.detail.as_deref().unwrap_or("");
             eprintln!("WARNING: background work failed at {}: {} {detail}", now_ms(), error.message);
         }
+    }
+
+    /// Counts how long a migration was in a phase.
+    pub(crate) fn note_phase(&self, phase: &'static str, took: Duration) {
+        self.phases.lock().entry(phase).or_default().note(took);
     }
 
     /// Takes the shards' rates since the last call.

@@ -4,8 +4,9 @@
 //! way; inside a block a conflict is the client's to retry, because the client has seen rows. A statement that fails
 //! inside a block leaves the block failed, as in PostgreSQL: it takes nothing but ROLLBACK.
 
-use crate::access::{Identity, Need, Who};
+use crate::access::{Credential, Identity, Need, Who};
 use crate::database::Database;
+use crate::measures::StatementClass;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
 use crate::parsed::Parsed;
@@ -141,6 +142,8 @@ pub(crate) struct SessionState {
     pub(crate) identity: Identity,
     /// What the present statement needs, of a user who may not do everything.
     pub(crate) needs: Vec<Need>,
+    /// What the present statement does, as far as it is known.
+    pub(crate) class: StatementClass,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) settings: Settings,
     /// PostgreSQL's settings that were set, and have no effect.
@@ -253,6 +256,22 @@ impl Session {
         Ok(Self::open(database, who, identity, &options.application, options.client.clone()))
     }
 
+    /// As [`Session::of_user`], of a user who has logged in before.
+    ///
+    /// # Errors
+    /// 28000 when the user was dropped since, or got another password.
+    pub fn of_credential(
+        database: &Arc<Database>,
+        credential: &Credential,
+        application: &str,
+        client: Option<String>,
+    ) -> Result<Self> {
+        database.recognise(credential)?;
+        let options =
+            SessionOptions { user: credential.user().to_string(), application: application.to_string(), client };
+        Self::of_user(database, &options)
+    }
+
     fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
         let registered = Registered {
@@ -273,6 +292,7 @@ impl Session {
             state: tokio::sync::Mutex::new(SessionState {
                 identity,
                 needs: Vec::new(),
+                class: StatementClass::default(),
                 transaction: None,
                 settings: Settings::default(),
                 foreign: std::collections::BTreeMap::default(),
@@ -343,6 +363,7 @@ impl SessionInner {
         let running = self.start(text, cancel);
         let (started, started_at_ms) = (Instant::now(), now_ms());
         let timeout = self.duration(state, "statement_timeout");
+        state.class = StatementClass::default();
         let outcome = {
             let work = async {
                 match work {
@@ -374,7 +395,11 @@ impl SessionInner {
             transaction.failed = true;
         }
         let elapsed = started.elapsed();
-        self.database.registry.latencies.note(elapsed);
+        let latencies = &self.database.registry.latencies;
+        latencies.note(state.class, elapsed);
+        if let Err(error) = &outcome {
+            latencies.note_failure(state.class, error.state);
+        }
         if elapsed >= Duration::from_millis(self.database.settings().duration_ms("slow_query_threshold")) {
             self.database.registry.slow_query(state::SlowQuery {
                 id: running.id,

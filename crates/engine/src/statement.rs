@@ -1,6 +1,7 @@
 //! From a statement's kind to what carries it out.
 
 use crate::foreign;
+use crate::measures::StatementClass;
 use crate::output::{Event, Output};
 use crate::planning::{Names, bind, name_columns, resolve};
 use crate::session::{SessionInner, SessionState};
@@ -42,6 +43,7 @@ impl SessionInner {
         output: &Output,
     ) -> Result<Outcome> {
         let mut statement = evenkeel_pql::parse_statement(text)?;
+        state.class = StatementClass::of(&statement.kind);
         bind_statement(&mut statement, variables, text)?;
         self.check_block(state, &statement.kind)?;
         self.permit(state, &statement.kind)?;

@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 const PARTS: usize = 64;
@@ -90,6 +90,9 @@ pub struct KeyLocks {
     commits: Mutex<Vec<Arc<InFlight>>>,
     /// How many commits are registered: readers of a quiet shard look no further.
     count: AtomicUsize,
+    /// Waits of commits for others, and how long they took.
+    waits: AtomicU64,
+    waited_ns: AtomicU64,
 }
 
 impl Default for KeyLocks {
@@ -99,6 +102,8 @@ impl Default for KeyLocks {
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             commits: Mutex::default(),
             count: AtomicUsize::new(0),
+            waits: AtomicU64::new(0),
+            waited_ns: AtomicU64::new(0),
         }
     }
 }
@@ -123,7 +128,11 @@ impl KeyLocks {
                         }
                     }
                 };
-                if let Err(error) = holder.wait(deadline) {
+                let since = Instant::now();
+                let waited = holder.wait(deadline);
+                self.waits.fetch_add(1, Ordering::Relaxed);
+                self.waited_ns.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
+                if let Err(error) = waited {
                     self.release(&keys[..taken], commit);
                     return Err(error);
                 }
@@ -190,6 +199,11 @@ impl KeyLocks {
         true
     }
 
+    /// How often a commit has waited for a key that another held, and how many nanoseconds in all.
+    pub fn waited(&self) -> (u64, u64) {
+        (self.waits.load(Ordering::Relaxed), self.waited_ns.load(Ordering::Relaxed))
+    }
+
     fn part(&self, key: &[u8]) -> &Mutex<HashMap<Vec<u8>, Arc<InFlight>>> {
         &self.parts[self.hasher.hash_one(key) as usize % PARTS]
     }
@@ -227,6 +241,7 @@ mod tests {
         let (first, second) = (InFlight::new(), InFlight::new());
         locks.acquire(&[b"a", b"b"], &first, soon()).unwrap();
         assert!(locks.acquire(&[b"b"], &second, soon()).is_err());
+        assert!(matches!(locks.waited(), (1, 20_000_000..)));
         first.finish();
         locks.release(&[b"a", b"b"], &first);
         locks.acquire(&[b"b"], &second, soon()).expect("free again");

@@ -28,6 +28,7 @@ mod visible;
 pub(crate) use needs::{Need, needs, update_needs};
 pub use scram::Verifier;
 pub(crate) use session::Who;
+pub use users::Credential;
 pub(crate) use users::Users;
 pub(crate) use visible::{may_read, visible};
 

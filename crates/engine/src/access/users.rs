@@ -37,6 +37,27 @@ pub(crate) struct StoredUser {
     verifier: String,
 }
 
+/// That somebody has proved to be a user: good until the user is dropped, or gets another password.
+#[derive(Clone)]
+pub struct Credential {
+    user: String,
+    id: u64,
+    verifier: String,
+}
+
+impl Credential {
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// All users at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Users {
@@ -149,6 +170,30 @@ impl Database {
             return Ok(());
         }
         Err(Error::new(SqlState::InvalidPassword, format!("password authentication failed for user \"{user}\"")))
+    }
+
+    /// What a user has who has proved to be that with a password.
+    ///
+    /// # Errors
+    /// 28P01 where the password is not the user's, or there is no such user.
+    pub fn log_in(&self, user: &str, password: &str) -> Result<Credential> {
+        // Taken first: of a password that changes meanwhile, nothing is kept.
+        let stored = self.users().by_name.get(user).cloned();
+        self.authenticate_plain(user, password)?;
+        let gone = || Error::new(SqlState::InvalidAuthorization, format!("there is no user \"{user}\""));
+        let StoredUser { id, verifier, .. } = stored.ok_or_else(gone)?;
+        Ok(Credential { user: user.to_string(), id, verifier })
+    }
+
+    /// # Errors
+    /// 28000 when the user was dropped, or has another password.
+    pub(crate) fn recognise(&self, credential: &Credential) -> Result<()> {
+        let users = self.users();
+        match users.by_name.get(credential.user.as_str()) {
+            Some(user) if user.id == credential.id && user.verifier == credential.verifier => Ok(()),
+            _ => Err(Error::new(SqlState::InvalidAuthorization, "the login is not valid any more")
+                .with_hint("the user was dropped, or has another password")),
+        }
     }
 
     /// Makes a user while `still` holds; returns whether it did.

@@ -53,6 +53,7 @@ pub(crate) use render::text_of;
 pub(crate) use table::FileTable;
 pub(crate) use text::TextColumn;
 pub use text::parse_value;
+pub use writer::JsonRows;
 pub(crate) use writer::{FileWriter, StreamEncoder};
 
 /// Rows of a batch that is read from text.

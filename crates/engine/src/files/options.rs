@@ -155,7 +155,7 @@ impl CopyOptions {
         Ok(checked)
     }
 
-    fn of_format(format: FileFormat, compression: Compression) -> Self {
+    pub(super) fn of_format(format: FileFormat, compression: Compression) -> Self {
         let tabs = matches!(format, FileFormat::Tsv | FileFormat::Text);
         Self {
             format,

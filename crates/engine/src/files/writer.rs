@@ -216,6 +216,45 @@ impl StreamEncoder {
     }
 }
 
+/// Puts rows into JSON, values as COPY writes them.
+pub struct JsonRows(TextEncoder);
+
+impl JsonRows {
+    /// Prepares for rows of these columns.
+    pub fn new(schema: &Schema) -> Self {
+        Self(TextEncoder::new(&CopyOptions::of_format(FileFormat::Ndjson, Compression::None), schema))
+    }
+
+    /// Rows as objects, each ended by a line feed.
+    ///
+    /// # Errors
+    /// XX000 for columns that have no text.
+    pub fn objects(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        self.0.batch(batch)
+    }
+
+    /// Rows as arrays, each ended by a comma: names that stand twice lose nothing.
+    ///
+    /// # Errors
+    /// XX000 for columns that have no text.
+    pub fn arrays(batch: &RecordBatch) -> Result<Vec<u8>> {
+        let columns = batch.columns().iter().map(ColumnText::new).collect::<Result<Vec<_>>>()?;
+        let mut rows = Vec::new();
+        for row in 0..batch.num_rows() {
+            rows.push(b'[');
+            for (index, column) in columns.iter().enumerate() {
+                if index > 0 {
+                    rows.push(b',');
+                }
+                let written = column.write_json(row, &mut rows);
+                written.map_err(|error| Error::internal(format!("a row has no JSON: {error}")))?;
+            }
+            rows.extend_from_slice(b"],");
+        }
+        Ok(rows)
+    }
+}
+
 /// Writes rows as text.
 struct TextEncoder {
     options: CopyOptions,

@@ -10,7 +10,7 @@ use crate::oracle::now_ms;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Result, Settings, ShardId, Slot};
 use evenkeel_planner::{JobKind, JobPlan, Summary};
-use evenkeel_rebalancer::balance::{Decision, History, HotWatch, Load, Plan, Watch, check, measure};
+use evenkeel_rebalancer::balance::{Decision, History, HotWatch, Load, Plan, Reason, Verdict, Watch, check, measure};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub(crate) struct Balancer {
     pub(crate) previous: Option<Plan>,
     pub(crate) watch: Watch,
     pub(crate) decisions: VecDeque<Decision>,
+    /// How often since the start, by what made it look, what was decided, and why.
+    pub(crate) decided: BTreeMap<(&'static str, &'static str, String), u64>,
     history: History,
     /// Reads, writes and busy time of every slot at the last measurement.
     seen: Option<(Instant, Vec<Seen>)>,
@@ -65,6 +67,23 @@ fn accesses(layout: &Layout) -> Vec<Seen> {
     layout.slots.iter().map(seen).collect()
 }
 
+/// The word in SYSTEM.BALANCER_DECISIONS.
+pub(super) fn verdict_name(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Started => "started",
+        Verdict::Skipped => "skipped",
+    }
+}
+
+/// A reason without its numbers: the word it is kept with.
+fn reason_name(reason: &Reason) -> String {
+    match serde_json::to_value(reason) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(serde_json::Value::Object(reason)) => reason.keys().next().cloned().unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
 fn decision_key(time_ms: i64) -> String {
     format!("decision/{time_ms:020}")
 }
@@ -76,6 +95,7 @@ impl Balancer {
             previous: meta.get("balancer_plan")?,
             watch: Watch::new(STABLE_AFTER),
             decisions,
+            decided: BTreeMap::new(),
             history: History::new(10),
             seen: None,
             checked_at_ms: now_ms(),
@@ -243,6 +263,8 @@ impl Database {
         let mut change = crate::meta::MetaChange::default();
         change.put(&decision_key(decision.time_ms), decision)?;
         balancer.decisions.push_back(decision.clone());
+        let counted = (decision.trigger.name(), verdict_name(decision.verdict), reason_name(&decision.reason));
+        *balancer.decided.entry(counted).or_default() += 1;
         while balancer.decisions.len() > DECISIONS_MAX {
             if let Some(old) = balancer.decisions.pop_front() {
                 change.delete(&decision_key(old.time_ms));

@@ -249,7 +249,9 @@ impl<'d> Carry<'d> {
         self.pass = None;
         self.database.topology.announce();
         if let Some(since) = self.held_since.take() {
-            self.movement.note_pause(since.elapsed());
+            let pause = since.elapsed();
+            self.movement.note_pause(pause);
+            self.database.registry.cutovers.note(pause);
         }
     }
 
@@ -383,7 +385,8 @@ impl Carrier for Carry<'_> {
         let hook = self.database.rebalancing.on_phase.as_ref();
         let tell = |kept| hook.map(|hook| hook.0(migration.id.0, migration.phase.name(), kept));
         tell(false);
-        self.movement.keep(&self.database.meta, migration)?;
+        let registry = &self.database.registry;
+        self.movement.keep(&self.database.meta, migration, |phase, took| registry.note_phase(phase, took))?;
         tell(true);
         Ok(())
     }

@@ -54,11 +54,20 @@ struct State {
     pace: Pace,
     throttle: Option<(Throttle, u64)>,
     epoch: Instant,
+    /// Since when it has been in its phase, as far as this process has seen.
+    phase_since: Instant,
 }
 
 impl Movement {
     pub(crate) fn new(stored: StoredMigration, wish: Wish) -> Self {
-        let state = State { stored, wish, pace: Pace::default(), throttle: None, epoch: Instant::now() };
+        let state = State {
+            stored,
+            wish,
+            pace: Pace::default(),
+            throttle: None,
+            epoch: Instant::now(),
+            phase_since: Instant::now(),
+        };
         Self { state: Mutex::new(state), woken: Condvar::new() }
     }
 
@@ -87,9 +96,19 @@ impl Movement {
         while state.wish == wish && !self.woken.wait_until(&mut state, until).timed_out() {}
     }
 
-    pub(super) fn keep(&self, meta: &Meta, migration: &Migration) -> Result<()> {
+    /// Keeps the record; `left` is told of a phase that is over, and how long it took.
+    pub(super) fn keep(
+        &self,
+        meta: &Meta,
+        migration: &Migration,
+        left: impl FnOnce(&'static str, Duration),
+    ) -> Result<()> {
         let stored = {
             let mut state = self.state.lock();
+            if state.stored.migration.phase != migration.phase {
+                left(state.stored.migration.phase.name(), state.phase_since.elapsed());
+                state.phase_since = Instant::now();
+            }
             let mut stored = state.stored.clone();
             stored.migration = migration.clone();
             let now = now_ms();

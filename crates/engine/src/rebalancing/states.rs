@@ -6,7 +6,6 @@ use crate::oracle::now_ms;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{MigrationId, ShardId};
 use evenkeel_planner::JobKind;
-use evenkeel_rebalancer::balance::Verdict;
 use evenkeel_rebalancer::migration::Phase;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,10 +127,7 @@ impl Database {
         let state = |decision: &evenkeel_rebalancer::balance::Decision| state::Decision {
             time_ms: decision.time_ms,
             trigger: decision.trigger.name(),
-            decision: match decision.verdict {
-                Verdict::Started => "started",
-                Verdict::Skipped => "skipped",
-            },
+            decision: super::balancer::verdict_name(decision.verdict),
             reason: match decision.shard {
                 Some(shard) => format!("shard {shard}: {}", decision.reason),
                 None => decision.reason.to_string(),
