@@ -39,6 +39,9 @@ pub enum Command {
     ///
     /// SIGTERM or Ctrl-C lets open transactions end and closes the database; a second one does so at once.
     Serve(ServeArguments),
+    /// Print what other programs read
+    #[command(subcommand)]
+    Generate(Generated),
     /// Load the flights of 2013 into a temporary database and look around
     Demo,
     /// Measure against raw RocksDB, and PostgreSQL where it is installed
@@ -59,6 +62,9 @@ pub struct ServeArguments {
     /// Where clients connect; port 0 takes any that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5433")]
     pub listen: SocketAddr,
+    /// Where REST, metrics and readiness are served, such as 127.0.0.1:8080; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
     /// Who may connect: users with passwords, or everybody on this machine
     #[arg(long, value_name = "HOW", default_value = "scram")]
     pub auth: Auth,
@@ -74,6 +80,27 @@ pub struct ServeArguments {
     /// Refuse connections that are not encrypted
     #[arg(long)]
     pub tls_only: bool,
+}
+
+/// What can be printed.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Generated {
+    /// Completion of this command line, for a shell to source
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page of evenkeel, or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+    /// A Grafana dashboard of every metric
+    Grafana,
+    /// The REST interface in OpenAPI 3.1
+    Openapi,
+    /// A systemd unit that serves the database in /var/lib/evenkeel
+    Systemd,
 }
 
 /// Who may connect.

@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod embedded;
+mod generate;
 mod serve;
 
 use anyhow::Context;
@@ -55,6 +56,7 @@ async fn run(command: Command) -> anyhow::Result<i32> {
             Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
         }
         Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Generate(what) => generate::print(what).map(|()| 0),
         Command::Demo => demo::run().await,
         Command::Bench(BenchArguments { suite: Some(Suite::Rebalance(arguments)), .. }) => {
             evenkeel_benches::rebalance::run(arguments.into()).await

@@ -153,6 +153,12 @@ impl Server {
         self.listener.local_addr().map_err(|error| Error::new(SqlState::IoError, error.to_string()))
     }
 
+    /// Tells how many connections there are, also after the server has ended.
+    pub fn connections(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.connections.load(Ordering::SeqCst)
+    }
+
     /// What ends it.
     pub fn stop(&self) -> Stop {
         Stop(self.shared.phase.clone())

@@ -70,6 +70,11 @@ impl Tls {
         Ok(Self(TlsAcceptor::from(Arc::new(config))))
     }
 
+    /// For another server that encrypts with the same certificate.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        self.0.clone()
+    }
+
     pub(crate) async fn accept(&self, socket: Box<dyn Socket>) -> io::Result<TlsStream<Box<dyn Socket>>> {
         self.0.accept(socket).await
     }
