@@ -312,7 +312,7 @@ impl SessionInner {
                         _ => computed.push(value.clone()),
                     }
                 }
-                if computed.iter().any(|value| has_parameter(value)) {
+                if computed.iter().any(has_parameter) {
                     for (number, column) in self.of_rows(state, computed, vec![], None, text).await? {
                         types.entry(number).or_insert(column);
                     }

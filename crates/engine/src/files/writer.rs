@@ -36,7 +36,7 @@ pub(crate) struct FileWriter {
 }
 
 enum Encoder {
-    Text(Box<TextEncoder>, Sink),
+    Text(Box<TextEncoder>, Box<Sink>),
     Parquet(Box<ArrowWriter<File>>, SchemaRef),
     Arrow(Box<IpcWriter<BufWriter<File>>>),
 }
@@ -59,7 +59,7 @@ impl FileWriter {
             }
             _ => {
                 let sink = Sink::new(file, options.compression).map_err(|error| unfinished.error(&error))?;
-                Encoder::Text(Box::new(TextEncoder::new(options, &schema)), sink)
+                Encoder::Text(Box::new(TextEncoder::new(options, &schema)), Box::new(sink))
             }
         };
         Ok(Self { encoder, unfinished })
