@@ -57,14 +57,11 @@ impl<R: Read> PlainText<R> {
                     self.ready.push(self.delimiter);
                 }
                 start = at + 1;
-            } else if body[at] == b'\\' {
+            } else if body[at] == b'\\' && at + 1 < body.len() {
+                // What stands behind it is no delimiter; at the very end it stands for itself.
                 at += 1;
             }
             at += 1;
-        }
-        // A backslash at the very end stands for itself.
-        if start <= body.len() && at > body.len() + 1 {
-            field(&body[start..], &self.null, self.quote, &mut self.ready);
         }
         self.ready.push(b'\n');
     }
