@@ -253,6 +253,11 @@ impl Session {
         Ok(Self::open(database, who, identity, &options.application, options.client.clone()))
     }
 
+    /// Its number in SYSTEM.SESSIONS.
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
     fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
         let registered = Registered {
