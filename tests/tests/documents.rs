@@ -10,7 +10,7 @@
 
 use arrow::datatypes::DataType;
 use arrow::util::display::array_value_to_string;
-use evenkeel_catalog::{SystemTable, computed_tables};
+use evenkeel_catalog::{PG_CATALOG, SystemTable, computed_tables};
 use evenkeel_engine::{Database, Event, OpenOptions, Session};
 use evenkeel_model::{SETTINGS, SqlState};
 use futures::StreamExt;
@@ -150,14 +150,15 @@ fn system_tables_page() -> String {
          What the database knows of itself is in tables like any others: they can be filtered, joined, aggregated, and \
          repeated with `\\watch`. They are computed when they are read, all of one statement from one snapshot, and can only \
          be read. Names are case-insensitive. `information_schema` holds the tables of the SQL standard, for programs that \
-         look there.\n\n| table | rows |\n|---|---|\n",
+         look there; the system catalogs of PostgreSQL, in `pg_catalog`, stand [at the end](#pg_catalog).\n\n| table | rows |\n|---|---|\n",
     );
-    for table in computed_tables() {
+    let (catalogs, tables): (Vec<_>, Vec<_>) = computed_tables().partition(|table| table.schema_name == PG_CATALOG);
+    for table in &tables {
         let name = full_name(table);
         let anchor = slug(&name);
         let _ = writeln!(page, "| [`{name}`](#{anchor}) | {} |", cell(table.doc));
     }
-    for table in computed_tables() {
+    for table in &tables {
         let _ = write!(page, "\n## {}\n\n{}\n\n", full_name(table), table.doc);
         page.push_str("| column | type | meaning |\n|---|---|---|\n");
         for column in (table.columns)() {
@@ -165,6 +166,13 @@ fn system_tables_page() -> String {
             let data_type = type_name(&column.data_type);
             let _ = writeln!(page, "| `{}` | {data_type}{null} | {} |", column.name, cell(column.doc));
         }
+    }
+    page.push_str(
+        "\n## pg_catalog\n\nFor programs that know PostgreSQL: [what they find](serving.md#what-clients-find-in-pg_catalog). \
+         Columns have the names and meanings of PostgreSQL 15.\n\n| table | rows |\n|---|---|\n",
+    );
+    for table in catalogs {
+        let _ = writeln!(page, "| `{}` | {} |", table.name, cell(table.doc));
     }
     page
 }

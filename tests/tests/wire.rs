@@ -2,6 +2,8 @@
 //!
 //! WHAT MAY NEVER HAPPEN: an answer to one statement is taken for another's; a client's bytes bring the server down.
 
+#[path = "wire/catalog.rs"]
+mod catalog;
 #[path = "wire/copying.rs"]
 mod copying;
 #[path = "wire/extended.rs"]

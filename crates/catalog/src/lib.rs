@@ -1,4 +1,4 @@
-//! Table schemas, and the SYSTEM and information_schema tables as Arrow rows computed from one consistent snapshot.
+//! Table schemas, and the SYSTEM, information_schema and pg_catalog tables as Arrow rows computed from one consistent snapshot.
 //!
 //! Values only: the engine takes the [`Snapshot`], this crate says what the rows are. Every system table is one file: a
 //! row struct whose field comments are the column documentation, and one function from the snapshot to rows.
@@ -6,6 +6,7 @@
 #[macro_use]
 mod rows;
 pub mod information;
+pub mod pg;
 pub mod schema;
 pub mod snapshot;
 pub mod system;
@@ -22,8 +23,14 @@ pub const PUBLIC: &str = "public";
 pub const SYSTEM: &str = "system";
 /// The schema that the SQL standard describes.
 pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// The schema of PostgreSQL's system catalogs.
+pub const PG_CATALOG: &str = "pg_catalog";
+/// Every schema.
+pub const SCHEMAS: [&str; 4] = [INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, SYSTEM];
+/// The name of the one database.
+pub const DATABASE: &str = "evenkeel";
 
 /// Every table of the schemas that are computed rather than stored.
 pub fn computed_tables() -> impl Iterator<Item = &'static SystemTable> {
-    system::TABLES.iter().chain(information::TABLES)
+    system::TABLES.iter().chain(information::TABLES).chain(pg::TABLES)
 }

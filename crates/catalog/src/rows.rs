@@ -1,9 +1,13 @@
 //! From row structs to Arrow: what a system table needs to be one.
 
 use crate::Snapshot;
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int16Array, Int16Builder, Int32Array, Int64Array, Int64Builder, ListBuilder,
+    StringArray, StringBuilder, TimestampMicrosecondArray,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use evenkeel_model::ColumnType;
 use std::sync::Arc;
 
 /// A computed table.
@@ -35,6 +39,26 @@ pub struct ColumnDoc {
     pub data_type: DataType,
     pub nullable: bool,
     pub doc: &'static str,
+}
+
+impl ColumnDoc {
+    /// Its type as that of a stored column would be called.
+    pub fn column_type(&self) -> ColumnType {
+        column_type(&self.data_type)
+    }
+}
+
+fn column_type(data_type: &DataType) -> ColumnType {
+    match data_type {
+        DataType::Boolean => ColumnType::Boolean,
+        DataType::Int16 => ColumnType::SmallInt,
+        DataType::Int32 => ColumnType::Integer,
+        DataType::Int64 => ColumnType::BigInt,
+        DataType::Float64 => ColumnType::Double,
+        DataType::Timestamp(..) => ColumnType::TimestampTz,
+        DataType::List(field) => ColumnType::Array(Box::new(column_type(field.data_type()))),
+        _ => ColumnType::Text { max_chars: None },
+    }
 }
 
 /// A point in time: microseconds since 1970 UTC.
@@ -80,10 +104,41 @@ macro_rules! cell {
     };
 }
 
+cell!(i16, DataType::Int16, Int16Array, value => value);
+cell!(i32, DataType::Int32, Int32Array, value => value);
 cell!(i64, DataType::Int64, Int64Array, value => value);
 cell!(f64, DataType::Float64, Float64Array, value => value);
 cell!(bool, DataType::Boolean, BooleanArray, value => value);
 cell!(String, DataType::Utf8, StringArray, value => value);
+
+/// A column of lists.
+macro_rules! list {
+    ($type:ty, $data_type:expr, $builder:ty) => {
+        impl Cell for Vec<$type> {
+            fn data_type() -> DataType {
+                DataType::new_list($data_type, true)
+            }
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                <Option<Vec<$type>>>::array(values.map(Some))
+            }
+        }
+        impl Cell for Option<Vec<$type>> {
+            fn data_type() -> DataType {
+                DataType::new_list($data_type, true)
+            }
+            const NULLABLE: bool = true;
+            fn array(values: impl Iterator<Item = Self>) -> ArrayRef {
+                let mut builder = ListBuilder::new(<$builder>::new());
+                values.for_each(|value| builder.append_option(value.map(|list| list.into_iter().map(Some))));
+                Arc::new(builder.finish())
+            }
+        }
+    };
+}
+
+list!(i16, DataType::Int16, Int16Builder);
+list!(i64, DataType::Int64, Int64Builder);
+list!(String, DataType::Utf8, StringBuilder);
 
 fn instant_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("+00:00")))
@@ -124,18 +179,18 @@ pub(crate) fn batch(columns: &[ColumnDoc], arrays: Vec<ArrayRef>, rows: usize) -
 /// has a function `rows(&Snapshot) -> Vec<Row>`.
 macro_rules! computed_table {
     ($schema:expr, $name:literal, #[doc = $doc:literal] struct Row {
-        $($(#[doc = $column_doc:literal])+ $column:ident: $type:ty,)*
+        $($(#[doc = $column_doc:literal])* $column:ident: $type:ty,)*
     }) => {
         #[doc = $doc]
         #[derive(Clone, Debug, PartialEq)]
-        pub struct Row { $($(#[doc = $column_doc])+ pub $column: $type,)* }
+        pub struct Row { $($(#[doc = $column_doc])* pub $column: $type,)* }
 
         fn columns() -> Vec<crate::rows::ColumnDoc> {
             vec![$(crate::rows::ColumnDoc {
                 name: stringify!($column).trim_start_matches("r#"),
                 data_type: <$type as crate::rows::Cell>::data_type(),
                 nullable: <$type as crate::rows::Cell>::NULLABLE,
-                doc: concat!($($column_doc),+).trim_ascii(),
+                doc: concat!($($column_doc),*).trim_ascii(),
             },)*]
         }
 

@@ -1,7 +1,8 @@
 //! Everything the computed tables are computed from, taken at one moment.
 
 use crate::schema::{Table, View};
-use evenkeel_model::{Epoch, JobId, MigrationId, Role, Setting, ShardId, Slot};
+use evenkeel_model::{ColumnType, Epoch, JobId, MigrationId, Role, Setting, ShardId, Slot};
+use std::collections::BTreeMap;
 
 /// The state of a database at one moment.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +12,13 @@ pub struct Snapshot {
     pub settings: Vec<SettingState>,
     pub tables: Vec<TableState>,
     pub views: Vec<View>,
+    /// By view; only where a table that shows them is read, because views are planned for it.
+    pub view_columns: BTreeMap<String, Vec<(String, ColumnType)>>,
     pub users: Vec<User>,
+    /// Only where a table that shows them is read.
+    pub functions: Vec<Function>,
+    /// Settings of PostgreSQL's that clients ask for, with their values.
+    pub foreign_settings: Vec<(&'static str, &'static str)>,
     pub sessions: Vec<Session>,
     pub queries: Vec<Query>,
     pub slow_queries: Vec<SlowQuery>,
@@ -69,6 +76,14 @@ pub struct TableState {
     pub table: Table,
     pub rows: i64,
     pub bytes: i64,
+}
+
+/// A function that statements can call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Function {
+    pub name: String,
+    /// As `pg_proc.prokind`: `f`, `a` for an aggregate, `w` for a window function.
+    pub kind: &'static str,
 }
 
 /// A user.

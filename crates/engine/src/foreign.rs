@@ -72,6 +72,11 @@ fn find(name: &str) -> Option<&'static Foreign> {
     FOREIGN.iter().find(|foreign| foreign.name == name)
 }
 
+/// Every such setting, with the value that it has where nobody set another.
+pub(crate) fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FOREIGN.iter().map(|foreign| (foreign.name, foreign.default))
+}
+
 /// Whether a setting is one of PostgreSQL's that clients may set here.
 pub(crate) fn is_known(name: &str) -> bool {
     find(name).is_some()

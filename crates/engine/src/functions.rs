@@ -56,9 +56,10 @@ pub(crate) fn current_user(name: &str) -> ScalarUDF {
     ])
 }
 
-/// `version()`: ours, not DataFusion's.
+/// `version()`: what drivers take the server for, then what it is. They find the number that decides which queries they
+/// ask of the catalogs behind the first word.
 fn version() -> ScalarUDF {
-    let text = ScalarValue::Utf8View(Some(format!("Evenkeel {}", env!("CARGO_PKG_VERSION"))));
+    let text = ScalarValue::Utf8View(Some(format!("PostgreSQL 15.0 (Evenkeel {})", env!("CARGO_PKG_VERSION"))));
     let answer = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.clone())));
     create_udf("version", vec![], DataType::Utf8View, Volatility::Immutable, answer)
 }

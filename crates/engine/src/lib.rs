@@ -33,6 +33,7 @@ mod oracle;
 mod output;
 mod parameters;
 mod parsed;
+mod pg;
 mod planning;
 mod point;
 mod prepared;

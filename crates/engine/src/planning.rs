@@ -1,10 +1,11 @@
 //! From a statement's tree to a DataFusion plan: names are looked up in one view of the database, and everything that is
 //! wrong is said with its place.
 
-use crate::access::{Identity, Need, authorize, may_read, visible};
+use crate::access::{Identity, Need, authorize, may_read};
 use crate::arithmetic::CheckedArithmetic;
 use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
+use crate::pg::{self, Shown};
 use crate::scan::TableScan;
 use crate::spelling::respell;
 use crate::view::ReadView;
@@ -25,7 +26,8 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
-use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM, SystemTable};
+use evenkeel_catalog::snapshot::Function;
+use evenkeel_catalog::{INFORMATION_SCHEMA, PG_CATALOG, PUBLIC, SCHEMAS, Snapshot, SystemTable};
 use evenkeel_model::{Error, Privilege, Result, Span, SqlState};
 use evenkeel_storage::codec::arrow_type;
 use futures::StreamExt;
@@ -42,7 +44,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 /// The one catalog there is.
-const CATALOG: &str = "evenkeel";
+const CATALOG: &str = evenkeel_catalog::DATABASE;
 /// Rows of a batch, where there is memory for it.
 const BATCH_ROWS: usize = 8192;
 /// Rows of a batch at the least.
@@ -117,7 +119,11 @@ impl Planner {
         let current_user = Arc::new(crate::functions::current_user(&names.identity.name));
         // Functions are added, never refused.
         let _ = state.register_udf(Arc::clone(&current_user));
-        let catalog = StatementCatalog { names: Arc::new(names), planner, current_user, depth: 0 };
+        if names.asks_catalogs {
+            let _ = pg::register(&mut state, &names.shown);
+        }
+        let names = Arc::new(names);
+        let catalog = StatementCatalog { names, planner, current_user, depth: 0, for_columns: false };
         state.register_catalog_list(Arc::new(catalog));
         state
     }
@@ -145,16 +151,23 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_path_buf()])),
         )
         .build_arc()?;
+    let inner = SessionStateBuilder::new()
+        .with_config(config.clone().with_target_partitions(1))
+        .with_runtime_env(Arc::clone(&runtime))
+        .with_default_features()
+        .build();
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
         .with_type_planner(Arc::new(PqlTypes))
         .with_analyzer_rule(Arc::new(CheckedArithmetic))
+        .with_analyzer_rule(Arc::new(pg::Correlated::new(inner)))
         .build();
     state.register_expr_planner(Arc::new(crate::operators::Operators))?;
     state.register_relation_planner(Arc::new(crate::sets::Sets))?;
     crate::functions::register(&mut state)?;
+    pg::register_always(&mut state)?;
     Ok(state)
 }
 
@@ -195,12 +208,18 @@ pub(crate) struct Names {
     pub(crate) extra: HashMap<String, Arc<dyn TableProvider>>,
     /// Views and tables at other times, by their name with a mark (see [`at_time`]).
     pub(crate) times: HashMap<String, (String, evenkeel_model::Timestamp)>,
+    /// Whether the statement calls functions about the system catalogs.
+    pub(crate) asks_catalogs: bool,
+    /// What the computed tables are computed from.
+    pub(crate) shown: Arc<Shown>,
 }
 
 impl Names {
     pub(crate) fn new(view: ReadView, identity: Identity) -> Self {
         let schemas = view.database.schemas();
-        Self { view, identity, schemas, extra: HashMap::new(), times: HashMap::new() }
+        let shown = Arc::new(Shown::new(&view.database, identity.clone(), 0));
+        let (extra, times) = (HashMap::new(), HashMap::new());
+        Self { view, identity, schemas, extra, times, asks_catalogs: false, shown }
     }
 
     /// Whether a name in a schema means something.
@@ -211,9 +230,16 @@ impl Names {
                     || self.times.contains_key(name)
                     || self.schemas.tables.contains_key(name)
                     || self.schemas.views.contains_key(name)
+                    || self.catalog_table(name).is_some()
             }
             _ => computed_table(schema, name).is_some(),
         }
+    }
+
+    /// The table of the system catalogs that a name without a schema means: none where a user's table has the name.
+    fn catalog_table(&self, name: &str) -> Option<&'static SystemTable> {
+        let own = self.schemas.tables.contains_key(name) || self.schemas.views.contains_key(name);
+        if own { None } else { computed_table(PG_CATALOG, name) }
     }
 
     /// Whether the reader may read what a name in a schema means.
@@ -232,13 +258,17 @@ impl Names {
         if self.extra.contains_key(name) {
             return Ok(());
         }
+        if let Some(table) = self.catalog_table(name) {
+            return may_read(&self.identity, table, &self.schemas);
+        }
         let name = self.times.get(name).map_or(name, |(name, _)| name);
         authorize(&self.identity, &[Need::Table(Privilege::Select, name.to_string())], &self.schemas)
     }
 
     fn candidates(&self) -> Vec<String> {
         let mut names: Vec<String> = self.schemas.tables.keys().chain(self.schemas.views.keys()).cloned().collect();
-        names.extend(evenkeel_catalog::computed_tables().map(|table| format!("{}.{}", table.schema_name, table.name)));
+        let computed = evenkeel_catalog::computed_tables().filter(|table| table.schema_name != PG_CATALOG);
+        names.extend(computed.map(|table| format!("{}.{}", table.schema_name, table.name)));
         names
     }
 }
@@ -254,6 +284,9 @@ struct StatementCatalog {
     /// The user of the session, also within views.
     current_user: Arc<ScalarUDF>,
     depth: usize,
+    /// Whether a view is planned to learn its columns. Tables that show the columns of views then show none: a view
+    /// over one of them would be planned for itself.
+    for_columns: bool,
 }
 
 impl std::fmt::Debug for StatementCatalog {
@@ -278,11 +311,11 @@ impl CatalogProviderList for StatementCatalog {
 
 impl CatalogProvider for StatementCatalog {
     fn schema_names(&self) -> Vec<String> {
-        [PUBLIC, SYSTEM, INFORMATION_SCHEMA].map(str::to_string).to_vec()
+        SCHEMAS.map(str::to_string).to_vec()
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        let schema = [PUBLIC, SYSTEM, INFORMATION_SCHEMA].into_iter().find(|schema| *schema == name)?;
+        let schema = SCHEMAS.into_iter().find(|schema| *schema == name)?;
         Some(Arc::new(StatementSchema { schema, catalog: self.clone() }))
     }
 }
@@ -303,7 +336,10 @@ impl SchemaProvider for StatementSchema {
         let names = &self.catalog.names;
         names.permit(self.schema, name).map_err(external)?;
         if self.schema != PUBLIC {
-            return computed_table(self.schema, name).map(|table| self.catalog.computed(table)).transpose();
+            return match computed_table(self.schema, name) {
+                Some(table) => self.catalog.computed(table).await.map(Some),
+                None => Ok(None),
+            };
         }
         if let Some(extra) = names.extra.get(name) {
             return Ok(Some(Arc::clone(extra)));
@@ -317,7 +353,10 @@ impl SchemaProvider for StatementSchema {
         }
         match names.schemas.views.get(name) {
             Some(stored) => self.catalog.view(stored, view).await.map(Some),
-            None => Ok(None),
+            None => match names.catalog_table(name) {
+                Some(table) => self.catalog.computed(table).await.map(Some),
+                None => Ok(None),
+            },
         }
     }
 
@@ -327,10 +366,35 @@ impl SchemaProvider for StatementSchema {
 }
 
 impl StatementCatalog {
-    fn computed(&self, table: &'static SystemTable) -> DfResult<Arc<dyn TableProvider>> {
-        let snapshot = visible(self.names.view.database.snapshot(), &self.names.identity);
-        let batch = (table.batch)(&snapshot);
+    async fn computed(&self, table: &'static SystemTable) -> DfResult<Arc<dyn TableProvider>> {
+        let snapshot = self.names.shown.snapshot();
+        let batch = match (table.schema_name, table.name) {
+            (PG_CATALOG, "pg_attribute" | "pg_class") | (INFORMATION_SCHEMA, "columns") if !self.for_columns => {
+                (table.batch)(&self.with_view_columns(snapshot).await)
+            }
+            (PG_CATALOG, "pg_proc") => {
+                let functions = functions_of(&self.planner);
+                (table.batch)(&Snapshot { functions, ..Snapshot::clone(snapshot) })
+            }
+            _ => (table.batch)(snapshot),
+        };
         Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    }
+
+    /// A snapshot that knows which columns its views have. A view that cannot be planned any more has none.
+    async fn with_view_columns(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut snapshot = snapshot.clone();
+        let catalog = Self { for_columns: true, ..self.clone() };
+        for stored in &snapshot.views {
+            let planned = Box::pin(catalog.view(stored, self.names.view.clone())).await;
+            let Ok(planned) = planned else { continue };
+            let text = evenkeel_model::ColumnType::Text { max_chars: None };
+            let column = |field: &Arc<arrow::datatypes::Field>| {
+                (field.name().clone(), crate::field_type(field).unwrap_or(text.clone()))
+            };
+            snapshot.view_columns.insert(stored.name.clone(), planned.schema().fields().iter().map(column).collect());
+        }
+        snapshot
     }
 
     async fn view(&self, stored: &evenkeel_catalog::View, view: ReadView) -> DfResult<Arc<dyn TableProvider>> {
@@ -354,12 +418,28 @@ impl StatementCatalog {
             return Err(external(Error::internal(format!("view \"{}\" is not a query", stored.name))));
         };
         resolve(&mut statement, &mut names, &stored.query).map_err(inside)?;
+        if names.asks_catalogs {
+            pg::register(&mut state, &names.shown)?;
+        }
         let catalog = Self { names: Arc::new(names), depth: self.depth + 1, ..self.clone() };
         state.register_catalog_list(Arc::new(catalog));
         let plan = Box::pin(state.statement_to_plan(DfStatement::Statement(statement)));
         let plan = plan.await.map_err(|error| inside(query_error(error, &stored.query)))?;
         Ok(Arc::new(ViewTable::new(rename(plan, &stored.columns)?, Some(stored.query.clone()))))
     }
+}
+
+/// What statements can call.
+fn functions_of(planner: &SessionState) -> Vec<Function> {
+    let of =
+        |names: Vec<&String>, kind| names.into_iter().map(move |name| Function { name: name.clone(), kind }).collect();
+    let scalar: Vec<Function> = of(planner.scalar_functions().keys().collect(), "f");
+    let aggregate: Vec<Function> = of(planner.aggregate_functions().keys().collect(), "a");
+    let window: Vec<Function> = of(planner.window_functions().keys().collect(), "w");
+    let mut functions: Vec<Function> = scalar.into_iter().chain(aggregate).chain(window).collect();
+    functions.sort();
+    functions.dedup_by(|one, other| one.name == other.name);
+    functions
 }
 
 /// Gives a plan's columns other names.
@@ -452,6 +532,7 @@ impl Planning<'_> {
 /// the nearest name, tables `AS OF` a time get a name of their own.
 pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &str) -> Result<()> {
     times(statement, names, text)?;
+    names.asks_catalogs |= pg::rewrite(statement);
     respell(statement)?;
     let wrapped = DfStatement::Statement(Box::new(statement.clone()));
     let (references, _) =

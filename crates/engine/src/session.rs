@@ -272,6 +272,11 @@ impl Session {
         Self::of_user(database, &options)
     }
 
+    /// Its number in SYSTEM.SESSIONS.
+    pub fn id(&self) -> u64 {
+        self.inner.id
+    }
+
     fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
         let registered = Registered {

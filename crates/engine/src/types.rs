@@ -15,7 +15,7 @@ pub(crate) fn table_name(name: &ast::ObjectName) -> Result<String> {
     let last = parts.pop().unwrap_or_default();
     match parts.last().map(String::as_str) {
         None | Some(PUBLIC) => Ok(last),
-        Some(schema @ (evenkeel_catalog::SYSTEM | evenkeel_catalog::INFORMATION_SCHEMA)) => {
+        Some(schema) if schema != PUBLIC && evenkeel_catalog::SCHEMAS.contains(&schema) => {
             Err(Error::new(SqlState::ReadOnly, format!("{schema}.{last} is computed and can only be read"))
                 .with_hint("settings are changed with ALTER SYSTEM SET"))
         }

@@ -10,7 +10,7 @@ use crate::error::{self, Fault};
 use crate::portal::{Outcome, Portal, Running, complete};
 use crate::server::Shared;
 use crate::stream::{End, Stream};
-use crate::types::{declared, info};
+use crate::types::declared;
 use bytes::{BufMut, BytesMut};
 use evenkeel_engine::{CopyStream, Parsed, Session, TransactionState, copy_stream_of, may_share_a_block};
 use evenkeel_model::SqlState;
@@ -294,7 +294,7 @@ impl Connection {
                 out.put_u8(b't');
                 out.put_i32(types.len() as i32 * 4 + 6);
                 out.put_i16(types.len() as i16);
-                types.iter().for_each(|column| out.put_u32(info(column).oid));
+                types.iter().for_each(|column| out.put_u32(column.oid().oid));
                 (statement, vec![])
             }
             b'P' => {

@@ -2,7 +2,7 @@
 
 use crate::error::Fault;
 use crate::numeric;
-use crate::types::{info, of_field};
+use crate::types::of_field;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
     Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray,
@@ -67,7 +67,7 @@ pub(crate) fn describe(schema: &Schema, formats: &[Format], out: &mut BytesMut) 
     out.put_i32(0);
     out.put_i16(schema.fields().len() as i16);
     for (at, field) in schema.fields().iter().enumerate() {
-        let info = info(&of_field(field));
+        let info = of_field(field).oid();
         out.extend(field.name().bytes().filter(|byte| *byte != 0));
         out.put_u8(0);
         out.put_i32(0); // no table
@@ -227,7 +227,7 @@ impl Binary {
             ) => {
                 let list = to(DataType::List(item.clone()))?.as_list::<i32>().clone();
                 let elements = Box::new(Binary::new(list.values(), element)?);
-                Cells::Array { list, elements, oid: info(element).oid }
+                Cells::Array { list, elements, oid: element.oid().oid }
             }
             _ => Cells::Other(ColumnText::wire(array)?),
         };

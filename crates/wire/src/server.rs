@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -55,7 +55,6 @@ pub(crate) struct Shared {
     pub(crate) tls_only: bool,
     /// What a cancel request names, and the session it means.
     cancels: Mutex<HashMap<(i32, i32), Session>>,
-    next: AtomicI32,
     connections: AtomicUsize,
     phase: watch::Sender<Phase>,
 }
@@ -138,7 +137,6 @@ impl Server {
             tls: options.tls,
             tls_only: options.tls_only,
             cancels: Mutex::default(),
-            next: AtomicI32::new(1),
             connections: AtomicUsize::new(0),
             phase: watch::channel(Phase::Serving).0,
         };
@@ -239,7 +237,8 @@ async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     let limit = shared.duration("authentication_timeout");
     let started = tokio::time::timeout(limit, startup::start(&shared, socket, peer, count)).await;
     let Ok(Some(Started { mut stream, session, user })) = started else { return };
-    let key = (shared.next.fetch_add(1, Ordering::Relaxed), rand::random::<i32>());
+    // The number is the session's, so that pg_backend_pid() and SYSTEM.SESSIONS say the same.
+    let key = (session.id() as i32, rand::random::<i32>());
     startup::greet(&mut stream, key, &user);
     shared.cancels.lock().insert(key, session.clone());
     let registered = Registered { shared: Arc::clone(&shared), key };

@@ -7,68 +7,6 @@ use evenkeel_model::ColumnType;
 /// PostgreSQL's `unknown`: a parameter whose type the server is to find out.
 const UNKNOWN: u32 = 705;
 
-/// What a row description says of a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TypeInfo {
-    pub(crate) oid: u32,
-    /// Bytes of a value; negative where they vary.
-    pub(crate) size: i16,
-    /// Precision and scale, or the length; −1 for none.
-    pub(crate) modifier: i32,
-}
-
-/// What PostgreSQL calls a column type.
-pub(crate) fn info(column: &ColumnType) -> TypeInfo {
-    let plain = |oid, size| TypeInfo { oid, size, modifier: -1 };
-    match column {
-        ColumnType::Boolean => plain(16, 1),
-        ColumnType::SmallInt => plain(21, 2),
-        ColumnType::Integer => plain(23, 4),
-        ColumnType::BigInt => plain(20, 8),
-        ColumnType::Real => plain(700, 4),
-        ColumnType::Double => plain(701, 8),
-        ColumnType::Decimal { precision, scale } => {
-            let modifier = (i32::from(*precision) << 16 | i32::from(*scale)) + 4;
-            TypeInfo { modifier, ..plain(1700, -1) }
-        }
-        ColumnType::Text { max_chars: None } => plain(25, -1),
-        ColumnType::Text { max_chars: Some(chars) } => TypeInfo { modifier: *chars as i32 + 4, ..plain(1043, -1) },
-        ColumnType::Bytea => plain(17, -1),
-        ColumnType::Date => plain(1082, 4),
-        ColumnType::Time => plain(1083, 8),
-        ColumnType::Timestamp => plain(1114, 8),
-        ColumnType::TimestampTz => plain(1184, 8),
-        ColumnType::Interval => plain(1186, 16),
-        ColumnType::Uuid => plain(2950, 16),
-        ColumnType::Json => plain(114, -1),
-        ColumnType::Jsonb => plain(3802, -1),
-        ColumnType::Array(element) => plain(array_of(element), -1),
-    }
-}
-
-fn array_of(element: &ColumnType) -> u32 {
-    match element {
-        ColumnType::Boolean => 1000,
-        ColumnType::SmallInt => 1005,
-        ColumnType::Integer => 1007,
-        ColumnType::BigInt => 1016,
-        ColumnType::Real => 1021,
-        ColumnType::Double => 1022,
-        ColumnType::Decimal { .. } => 1231,
-        ColumnType::Text { max_chars: None } | ColumnType::Array(_) => 1009,
-        ColumnType::Text { max_chars: Some(_) } => 1015,
-        ColumnType::Bytea => 1001,
-        ColumnType::Date => 1182,
-        ColumnType::Time => 1183,
-        ColumnType::Timestamp => 1115,
-        ColumnType::TimestampTz => 1185,
-        ColumnType::Interval => 1187,
-        ColumnType::Uuid => 2951,
-        ColumnType::Json => 199,
-        ColumnType::Jsonb => 3807,
-    }
-}
-
 /// The column type of an object id that a client declares a parameter with; `None` leaves it to the server.
 pub(crate) fn declared(oid: u32) -> Option<ColumnType> {
     let text = ColumnType::Text { max_chars: None };
@@ -134,8 +72,8 @@ mod tests {
         let scalars = [16, 21, 23, 20, 700, 701, 1700, 25, 17, 1082, 1083, 1114, 1184, 1186, 2950, 114, 3802];
         for oid in scalars {
             let column = declared(oid).expect("a type");
-            assert_eq!(info(&column).oid, oid);
-            let array = info(&ColumnType::Array(Box::new(column.clone()))).oid;
+            assert_eq!(column.oid().oid, oid);
+            let array = ColumnType::Array(Box::new(column.clone())).oid().oid;
             assert_eq!(declared(array), Some(ColumnType::Array(Box::new(column))));
         }
         assert_eq!(declared(0), None);

@@ -37,6 +37,7 @@ scripts! {
     failures
     functions
     joins
+    pg_catalog
     pipelines
     queries
     schema

@@ -10,6 +10,8 @@ computed_table! { INFORMATION_SCHEMA, "key_column_usage",
         constraint_schema: String,
         /// The constraint's name.
         constraint_name: String,
+        /// The table's schema.
+        table_schema: String,
         /// The table.
         table_name: String,
         /// The column.
@@ -26,6 +28,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
             constraint_catalog: CATALOG.to_string(),
             constraint_schema: PUBLIC.to_string(),
             constraint_name: format!("{}_pkey", table.name),
+            table_schema: PUBLIC.to_string(),
             table_name: table.name.clone(),
             column_name,
             ordinal_position: position as i64 + 1,

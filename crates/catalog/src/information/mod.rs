@@ -14,4 +14,4 @@ pub const TABLES: &[SystemTable] =
     &[columns::TABLE, key_column_usage::TABLE, schemata::TABLE, table_constraints::TABLE, tables::TABLE, views::TABLE];
 
 /// The one catalog there is.
-const CATALOG: &str = "evenkeel";
+const CATALOG: &str = crate::DATABASE;

@@ -1,5 +1,5 @@
 use super::CATALOG;
-use crate::{INFORMATION_SCHEMA, PUBLIC, SYSTEM, Snapshot};
+use crate::{INFORMATION_SCHEMA, SCHEMAS, Snapshot};
 
 computed_table! { INFORMATION_SCHEMA, "schemata",
     /// One row a schema.
@@ -12,7 +12,5 @@ computed_table! { INFORMATION_SCHEMA, "schemata",
 }
 
 fn rows(_snapshot: &Snapshot) -> Vec<Row> {
-    [INFORMATION_SCHEMA, PUBLIC, SYSTEM]
-        .map(|name| Row { catalog_name: CATALOG.to_string(), schema_name: name.to_string() })
-        .to_vec()
+    SCHEMAS.map(|name| Row { catalog_name: CATALOG.to_string(), schema_name: name.to_string() }).to_vec()
 }

@@ -10,6 +10,8 @@ computed_table! { INFORMATION_SCHEMA, "table_constraints",
         constraint_schema: String,
         /// The constraint's name.
         constraint_name: String,
+        /// The table's schema.
+        table_schema: String,
         /// The table.
         table_name: String,
         /// `PRIMARY KEY` or `CHECK`.
@@ -22,6 +24,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         constraint_catalog: CATALOG.to_string(),
         constraint_schema: PUBLIC.to_string(),
         constraint_name: name,
+        table_schema: PUBLIC.to_string(),
         table_name: table.to_string(),
         constraint_type: kind.to_string(),
     };

@@ -1,6 +1,7 @@
 //! A session's side of it: who it is now, and what its statement may do.
 
 use super::{Identity, Need, needs};
+use crate::pg::Shown;
 use crate::planning::Names;
 use crate::session::{SessionInner, SessionState};
 use evenkeel_model::{Error, Privilege, Result};
@@ -40,7 +41,8 @@ impl SessionInner {
 
     /// The names that a statement of the session can use.
     pub(crate) fn names(&self, state: &SessionState) -> Names {
-        Names::new(self.view(state), state.identity.clone())
+        let shown = Arc::new(Shown::new(&self.database, state.identity.clone(), self.id));
+        Names { shown, ..Names::new(self.view(state), state.identity.clone()) }
     }
 
     /// Decides whether a statement may be carried out, before anything else is done for it.
