@@ -1,0 +1,72 @@
+//! Mistakes that are planted, to see that each is found: in the conductor's own code, or in what shards do.
+
+use std::cell::Cell;
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// The driver acts by a record before it is kept.
+    ActBeforeKept,
+    /// A job is over when what is shown says so, kept or not.
+    ShownBeforeKept,
+    /// Turning back takes no epoch: a switch under way still lands.
+    UndoWithoutEpoch,
+    /// The cutover timestamp is taken before writes are held.
+    TimestampBeforeHold,
+    /// The cutover does not wait for writes in flight.
+    HoldWithoutWaiting,
+    /// The target opens before the slot map names it.
+    ActivateBeforeSwitch,
+    /// The picture can be taken before the target has opened.
+    OpenBeforeActivate,
+    /// Bulk loads may begin while a source is sealed.
+    LoadsWhileSealed,
+    /// Copies are taken to be equal.
+    DropBeforeVerify,
+    /// The target is told to drop.
+    DropWrongSide,
+    /// The source drops while somebody still reads by an older picture.
+    DropUnderReaders,
+    /// The outbox forgets what the target has not stored yet.
+    ForgetBeforeStored,
+    /// A restart goes on with what was cancelled.
+    ResumeForgetsCancel,
+    /// A restart serves before it has settled what stood between a seal and its outcome.
+    TwoAtOneShard,
+    /// Moves overtake one another.
+    MovesOvertake,
+    /// Pins are not looked at.
+    PinsIgnored,
+    /// A job is over before all of its migrations are.
+    JobEndsEarly,
+    /// Jobs are planned beside one another.
+    PlannedBeside,
+    /// The sealed source answers reads above the cutover timestamp.
+    NoFence,
+    StaleStepAccepted,
+    StaleEpochAccepted,
+    CopySkipsDeletions,
+    CopySkipsHistory,
+    RetryWithoutRecount,
+    RowsCountedTwice,
+    /// The target gets what a crash takes from the source.
+    OwedBeforeSynced,
+    /// The commit log is applied again where rows were dropped.
+    CommitsNotSettled,
+    /// Old versions are collected while slots move.
+    CollectedWhileMoving,
+}
+
+thread_local! {
+    static PLANTED: Cell<Option<Mistake>> = const { Cell::new(None) };
+}
+
+/// Plants a mistake in what this thread simulates.
+pub fn plant(mistake: Option<Mistake>) {
+    PLANTED.set(mistake);
+}
+
+/// Whether it is made.
+pub fn is_planted(mistake: Mistake) -> bool {
+    PLANTED.get() == Some(mistake)
+}
