@@ -106,8 +106,7 @@ impl Conductor {
     pub(crate) fn watch_balance<W: World>(&self, world: &W) -> Result<()> {
         let settings = world.settings();
         self.measure_load(world, &settings);
-        let due =
-            settings.boolean("auto_rebalance") && world.now_ms() >= self.balancer.lock().next_check_ms(&settings);
+        let due = settings.boolean("auto_rebalance") && world.now_ms() >= self.balancer.lock().next_check_ms(&settings);
         if due {
             self.check_balance(world)?;
         }

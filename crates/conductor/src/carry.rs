@@ -7,7 +7,7 @@ use crate::Movement;
 use crate::driver::{Carrier, Wish};
 use crate::mistake::mistaken;
 use crate::world::{Cutover, World};
-use evenkeel_model::{Error, MigrationId, Result, ShardId, SlotMap, SqlState, Timestamp};
+use evenkeel_model::{Epoch, Error, MigrationId, Result, ShardId, SlotMap, SqlState, Timestamp};
 use evenkeel_rebalancer::migration::{
     Command, Holder, MapChange, Migration, Observed, Order, Part, Phase, ShardCommand, Tally,
 };
@@ -101,6 +101,7 @@ impl<'w, W: World> Carry<'w, W> {
         let began = self.world.elapsed();
         let budget = Duration::from_millis(self.world.settings().duration_ms("cutover_budget"));
         self.held_since = Some(began);
+        let early = mistaken!(TimestampBeforeHold).then(|| self.world.next_timestamp()).transpose()?;
         let sealed = self.is_sealed();
         if !sealed && !self.world.hold(&self.source, &migration.slots, budget) {
             return Ok(self.too_slow(migration));
@@ -112,14 +113,14 @@ impl<'w, W: World> Carry<'w, W> {
         }
         let tally = |shard: &W::Shard, digest| Tally { digest, ..self.world.count_of(shard, &migration.slots) };
         let (source, target) = (tally(&self.source, self.streamed.0), tally(&self.target, self.streamed.1));
-        let cutover = self.fence(migration)?;
+        let cutover = self.fence(migration, early)?;
         Ok(Some(Observed::Sealed { cutover, source, target }))
     }
 
     /// From here until the target serves, nobody takes a timestamp to read at.
-    fn fence(&mut self, migration: &Migration) -> Result<Timestamp> {
+    fn fence(&mut self, migration: &Migration, early: Option<Timestamp>) -> Result<Timestamp> {
         self.picture = Some(self.world.cutover());
-        let order = Order::Seal { cutover: self.world.next_timestamp()? };
+        let order = Order::Seal { cutover: early.map_or_else(|| self.world.next_timestamp(), Ok)? };
         self.order(
             migration.source,
             &ShardCommand { stamp: migration.stamp(), slots: migration.slots.clone(), order },
@@ -161,6 +162,14 @@ impl<'w, W: World> Carry<'w, W> {
         if self.picture.is_none() {
             self.picture = Some(self.world.cutover());
         }
+        if mistaken!(UndoWithoutEpoch) && migration.phase == Phase::Reclaiming {
+            return Ok(Some(Observed::Map { epoch: Epoch(migration.epoch.0 + 1), holder: Holder::Source }));
+        }
+        if mistaken!(ActivateBeforeSwitch) && migration.phase == Phase::Switching {
+            let order = Order::Activate { epoch: Epoch(migration.epoch.0 + 1) };
+            let (stamp, slots) = (migration.stamp(), migration.slots.clone());
+            self.order(migration.target, &ShardCommand { stamp, slots, order })?;
+        }
         let mut map = self.map()?;
         if let Some(next) = change.apply(&map) {
             self.world.put("slots", &next)?;
@@ -194,7 +203,8 @@ impl<'w, W: World> Carry<'w, W> {
             return Ok(None);
         }
         for (shard, command) in commands {
-            self.order(*shard, command)?;
+            let is_wrong = mistaken!(DropWrongSide) && migration.phase == Phase::Dropping;
+            self.order(if is_wrong { migration.target } else { *shard }, command)?;
         }
         if migration.phase == Phase::Activating {
             if self.switched.is_none() {
@@ -222,6 +232,9 @@ impl<'w, W: World> Carry<'w, W> {
 
     /// Reads both sides as of the cutover.
     fn compare(&self, migration: &Migration, cutover: Timestamp) -> Result<Option<Observed>> {
+        if mistaken!(DropBeforeVerify) {
+            return Ok(Some(Observed::Compared { source: Tally::default(), target: Tally::default() }));
+        }
         let read = |shard: &W::Shard| {
             let mut pace = |_, bytes| self.movement.pace_reading(self.world, bytes);
             self.world.tally(shard, &migration.slots, cutover, &mut pace)
@@ -249,6 +262,11 @@ impl<W: World> Carrier for Carry<'_, W> {
 
     fn keep(&mut self, migration: &Migration) -> Result<()> {
         self.world.on_phase(migration.id, migration.phase.name(), false);
+        if mistaken!(ActBeforeKept)
+            && let Some(command) = migration.command()
+        {
+            self.carry_out(migration, command)?;
+        }
         self.movement.keep(self.world, migration)?;
         self.world.on_phase(migration.id, migration.phase.name(), true);
         Ok(())

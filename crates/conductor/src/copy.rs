@@ -1,6 +1,7 @@
 //! Rows on their way: all that a source has of some slots, then what it owes since.
 
 use crate::carry::{Carry, OWED_AT_ONCE};
+use crate::mistake::mistaken;
 use crate::world::{Owed, Versions, World};
 use evenkeel_model::{Result, SqlState};
 use evenkeel_rebalancer::migration::{Migration, Observed, ShardCommand, Stamp};
@@ -66,6 +67,9 @@ impl<W: World> Carry<'_, W> {
         let Owed { versions, loads, upto, entries } = world.owed(&source, migration.id, OWED_AT_ONCE)?;
         if entries == 0 {
             return Ok((0, 0));
+        }
+        if mistaken!(ForgetBeforeStored) {
+            world.forget_owed(&source, migration.id, upto)?;
         }
         let stamp = migration.stamp();
         let mut bytes = self.send(&stamp, &versions)?;

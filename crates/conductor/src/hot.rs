@@ -46,7 +46,12 @@ impl Conductor {
         let problem = self.snapshot(world).problem();
         if let Some(hot) = hot.first() {
             let fanout = settings.integer("split_fanout").max(2) as u32;
-            return self.relieve(world, &problem, hot.shard, relieve(&problem, hot, settings.boolean("auto_split"), fanout));
+            return self.relieve(
+                world,
+                &problem,
+                hot.shard,
+                relieve(&problem, hot, settings.boolean("auto_split"), fanout),
+            );
         }
         if settings.boolean("auto_merge") { self.merge_cold(world, &problem, settings) } else { Ok(()) }
     }
@@ -98,7 +103,14 @@ impl Conductor {
         if same { Ok(()) } else { self.note_decision(world, &decision) }
     }
 
-    fn decision<W: World>(&self, world: &W, problem: &Problem, verdict: Verdict, shard: ShardId, reason: Reason) -> Decision {
+    fn decision<W: World>(
+        &self,
+        world: &W,
+        problem: &Problem,
+        verdict: Verdict,
+        shard: ShardId,
+        reason: Reason,
+    ) -> Decision {
         let seen = measure(problem);
         Decision {
             time_ms: world.now_ms(),

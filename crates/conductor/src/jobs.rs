@@ -1,5 +1,6 @@
 //! Jobs: plans of migrations, kept before anything moves, and carried on by whoever opens the database next.
 
+use crate::mistake::mistaken;
 use crate::movement::StoredMigration;
 use evenkeel_model::{JobId, MigrationId};
 use evenkeel_planner::{JobPlan, JobStatus};
@@ -54,7 +55,8 @@ impl StoredJob {
         if begun.iter().any(broken) {
             return Standing::Broken;
         }
-        let all_over = begun.iter().all(|stored| stored.migration.phase.is_over());
+        let is_over = |stored: &&StoredMigration| stored.migration.phase.is_over();
+        let all_over = begun.iter().all(is_over) || (mistaken!(JobEndsEarly) && begun.iter().any(is_over));
         let all_begun = self.migrations.iter().all(Option::is_some);
         let any_undone = begun.iter().any(|stored| stored.migration.phase == Phase::Undone);
         match (all_over, all_begun || self.status == JobStatus::Cancelling) {

@@ -51,9 +51,7 @@ pub use movement::{Movement, Progress, StoredMigration};
 pub use orders::unknown_job;
 pub use runner::LOOK_EVERY;
 pub use shards::{StoredShard, listed_shards};
-pub use world::{
-    Activity, Clock, Copied, Cutover, Foreground, Owed, Pace, Picture, Shards, Topology, Versions, World,
-};
+pub use world::{Activity, Clock, Copied, Cutover, Foreground, Owed, Pace, Picture, Shards, Topology, Versions, World};
 
 use evenkeel_model::{JobId, MigrationId, Result, ShardId, Timestamp};
 use evenkeel_rebalancer::budget::Admission;

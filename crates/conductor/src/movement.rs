@@ -189,9 +189,9 @@ impl Movement {
         let mut state = self.state.lock();
         let now_ms = world.elapsed().as_millis() as u64;
         let allowed = if throttle {
-            let (throttle, seen_ms) = state.throttle.get_or_insert_with(|| {
-                (Throttle::new(ThrottleLimits::DEFAULT, foreground.baseline_us), 0)
-            });
+            let (throttle, seen_ms) = state
+                .throttle
+                .get_or_insert_with(|| (Throttle::new(ThrottleLimits::DEFAULT, foreground.baseline_us), 0));
             if now_ms >= *seen_ms + OBSERVE_EVERY_MS {
                 throttle.observe(now_ms, foreground.recent_us);
                 *seen_ms = now_ms;
@@ -200,7 +200,8 @@ impl Movement {
         } else {
             None
         };
-        let by_throttle = allowed.filter(|_| foreground.recent_us.is_some()).map_or(0, |(bytes_per_second, _)| bytes_per_second);
+        let by_throttle =
+            allowed.filter(|_| foreground.recent_us.is_some()).map_or(0, |(bytes_per_second, _)| bytes_per_second);
         state.stored.progress.is_throttled = by_throttle > 0 && allowed.is_some_and(|(_, throttled)| throttled);
         let bytes_per_second = [bandwidth, by_throttle].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0);
         let limits = PaceLimits { rows_per_second: rate, bytes_per_second };

@@ -2,6 +2,7 @@
 
 use crate::jobs::StoredJob;
 use crate::meta::{MetaChange, MetaStore};
+use crate::mistake::mistaken;
 use crate::movement::record_key;
 use crate::world::{Clock, World};
 use crate::{Conductor, State, Wish};
@@ -51,7 +52,8 @@ impl Conductor {
     ) -> Result<JobId> {
         let mut state = self.state.lock();
         let id = JobId(state.next_job);
-        let job = StoredJob {
+        state.next_job += 1;
+        let mut job = StoredJob {
             id,
             statement: statement.to_string(),
             reason: reason.to_string(),
@@ -63,12 +65,19 @@ impl Conductor {
             imbalance_after: None,
             error: None,
         };
-        world.put(&job_key(id), &job)?;
-        state.next_job += 1;
-        state.jobs.insert(id, job);
+        let kept = world.put(&job_key(id), &job);
+        if let Err(error) = &kept {
+            // It may be kept all the same, and go on after a restart: until that is settled, nobody gets its slots, and no
+            // shard of it is pinned. It ends without having begun.
+            job.status = JobStatus::Cancelling;
+            job.error = Some(error.message.clone());
+        }
+        if kept.is_ok() || !mistaken!(DoubtfulJobForgotten) {
+            state.jobs.insert(id, job);
+        }
         drop(state);
         self.wake();
-        Ok(id)
+        kept.map(|()| id)
     }
 
     /// Pauses, resumes or cancels a job.

@@ -7,14 +7,15 @@ use crate::carry::Carry;
 use crate::driver::{self, Wish};
 use crate::jobs::{Standing, StoredJob};
 use crate::meta::MetaChange;
+use crate::mistake::mistaken;
 use crate::movement::{Movement, Progress, StoredMigration, record_key};
 use crate::world::World;
 use crate::{Conductor, State};
-use evenkeel_model::{JobId, MigrationId, Result, ShardId};
+use evenkeel_model::{Error, JobId, MigrationId, Result, ShardId};
 use evenkeel_planner::JobStatus;
 use evenkeel_rebalancer::balance::Move;
 use evenkeel_rebalancer::budget::{AdmissionLimits, Admitted, Running};
-use evenkeel_rebalancer::migration::{Migration, Phase};
+use evenkeel_rebalancer::migration::{Migration, Observed, Phase};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,7 @@ impl Conductor {
                 let wish = match state.jobs.get(&stored.migration.job).map(|job| job.status) {
                     Some(JobStatus::Paused) => Wish::Pause,
                     Some(JobStatus::Running) => Wish::GoOn,
+                    _ if mistaken!(ResumeForgetsCancel) => Wish::GoOn,
                     _ => Wish::Cancel,
                 };
                 self.start_migration(world, state, stored, wish)?;
@@ -118,12 +120,7 @@ impl Conductor {
     }
 
     /// Lets a job go on. A job that is over comes back, with how it has ended.
-    fn run_job<W: World>(
-        &self,
-        world: &W,
-        state: &mut State,
-        id: JobId,
-    ) -> Result<Option<(StoredJob, JobStatus)>> {
+    fn run_job<W: World>(&self, world: &W, state: &mut State, id: JobId) -> Result<Option<(StoredJob, JobStatus)>> {
         let migrations = state.all_migrations();
         let Some(job) = state.jobs.get(&id).cloned() else { return Ok(None) };
         match job.standing(&migrations) {
@@ -145,7 +142,15 @@ impl Conductor {
                 let ended = if job.error.is_some() { JobStatus::Failed } else { JobStatus::Cancelled };
                 Ok(Some((job, ended)))
             }
-            Standing::AllDone => Ok(Some((job, JobStatus::Done))),
+            Standing::AllDone => {
+                let ended = match job.status {
+                    _ if job.error.is_some() => JobStatus::Failed,
+                    // Everything has moved; what was to go stays.
+                    JobStatus::Cancelling if !job.plan.removes.is_empty() => JobStatus::Cancelled,
+                    _ => JobStatus::Done,
+                };
+                Ok(Some((job, ended)))
+            }
             Standing::UnderWay if job.status == JobStatus::Running => {
                 self.begin_moves(world, state, &job).map(|()| None)
             }
@@ -179,7 +184,7 @@ impl Conductor {
                 job.plan.max_migrations_per_hour.unwrap_or(0),
             ),
             migrations_at_once: settings.integer("max_concurrent_migrations").max(0) as u64,
-            migrations_at_once_per_shard: 1,
+            migrations_at_once_per_shard: if mistaken!(TwoAtOneShard) { 0 } else { 1 },
         };
         let waiting: Vec<_> = job.waiting().map(|(at, next)| (at, next.source, next.target)).collect();
         // A later move does not overtake an earlier one of its shards: each step of the plan rests on those before it.
@@ -191,7 +196,8 @@ impl Conductor {
             };
             let running =
                 Running { all: state.movements.len() as u64, at_busier_shard: busy(source).max(busy(target)) };
-            let overtakes = passed_over.contains(&source) || passed_over.contains(&target);
+            let overtakes =
+                (passed_over.contains(&source) || passed_over.contains(&target)) && !mistaken!(MovesOvertake);
             let now_ms = world.now_ms().max(0) as u64;
             let admitted = !overtakes && matches!(state.admission.admit(now_ms, running, limits), Admitted::Start);
             if admitted {
@@ -216,6 +222,7 @@ impl Conductor {
         change.put(&record_key(id), &stored)?;
         Self::put_job(&mut change, &changed)?;
         change.put("admission", &state.admission)?;
+        self.list_target(&mut change, target)?;
         world.commit(change)?;
         state.next_migration += 1;
         state.jobs.insert(job, changed);
@@ -245,7 +252,7 @@ impl Conductor {
         let stored = movement.stored();
         match Carry::new(world, Arc::clone(movement), &stored.migration) {
             Ok(mut carry) => drop(driver::drive(stored.migration, &mut carry, |_| false)),
-            Err(error) => world.report(&error),
+            Err(error) => self.give_up(world, movement, &error),
         }
         let stored = movement.stored();
         let Migration { id, phase, source, target, .. } = stored.migration;
@@ -259,6 +266,22 @@ impl Conductor {
             state.threads -= 1;
         }
         self.wake();
+    }
+}
+
+impl Conductor {
+    /// A migration that finds a shard gone: where nobody has been told of it, it is over.
+    fn give_up<W: World>(&self, world: &W, movement: &Movement, error: &Error) {
+        let migration = movement.stored().migration;
+        movement.note_error(error);
+        let kept = match migration.phase {
+            Phase::Planned => movement.keep(world, &migration.next(&Observed::Failed(error.message.clone()))),
+            _ => Err(error.clone()),
+        };
+        if let Err(error) = kept {
+            world.report(&error);
+            movement.sleep(world, LOOK_EVERY);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::Conductor;
 use crate::meta::{MetaChange, MetaStore};
+use crate::mistake::mistaken;
 use crate::world::{Cutover, World};
 use evenkeel_model::{Error, Result, ShardId, SlotMap, SqlState};
 use std::collections::BTreeMap;
@@ -78,12 +79,24 @@ impl Conductor {
         ids.iter().try_for_each(|id| self.remove_shard(world, *id))
     }
 
+    /// A removal that failed may have taken the target of a migration off the list: it is put there again, with what names it.
+    pub(crate) fn list_target(&self, change: &mut MetaChange, target: ShardId) -> Result<()> {
+        if mistaken!(TargetNotListed) {
+            return Ok(());
+        }
+        self.shards.lock().get(&target).map_or(Ok(()), |stored| change.put(&key(target), stored))
+    }
+
     fn remove_shard<W: World>(&self, world: &W, id: ShardId) -> Result<()> {
         world.settle_commits()?;
         let removed = {
             let mut picture = world.cutover();
+            let in_use = |what: &str| Error::new(SqlState::ObjectNotInPrerequisiteState, format!("shard {id} {what}"));
             if picture.slots().count(id) > 0 {
-                return Err(Error::new(SqlState::ObjectNotInPrerequisiteState, format!("shard {id} still has slots")));
+                return Err(in_use("still has slots"));
+            }
+            if self.is_moved_by_any(id) {
+                return Err(in_use("is used by a migration"));
             }
             let Some(shard) = picture.shard(id) else { return Ok(()) };
             let mut change = MetaChange::default();
@@ -95,6 +108,12 @@ impl Conductor {
         self.shards.lock().remove(&id);
         world.event("shard", &format!("shard {id}"), "removed");
         world.delete_shard(removed)
+    }
+
+    fn is_moved_by_any(&self, id: ShardId) -> bool {
+        let migrations = self.migrations();
+        let open = migrations.iter().map(|stored| &stored.migration).filter(|migration| !migration.phase.is_over());
+        open.into_iter().any(|migration| migration.source == id || migration.target == id)
     }
 
     /// Pins or unpins a shard.

@@ -1,5 +1,6 @@
 //! What decisions are made from: shards, slots and their loads, settings, jobs, as values.
 
+use crate::mistake::mistaken;
 use crate::world::{Picture, World};
 use crate::{Conductor, StoredJob};
 use evenkeel_model::{Settings, ShardId};
@@ -46,7 +47,7 @@ impl Conductor {
         let now = slot_loads(world, &picture);
         let balancer = self.balancer.lock();
         let shards = picture.shards.keys().map(|id| ShardState {
-            pinned: stored.get(id).is_some_and(|shard| shard.pinned),
+            pinned: stored.get(id).is_some_and(|shard| shard.pinned) && !mistaken!(PinsIgnored),
             cooling_until_ms: balancer.cooling_until_ms(*id),
             free_bytes,
             ..ShardState::new(*id)

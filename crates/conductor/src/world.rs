@@ -7,7 +7,9 @@
 use crate::bell::Bell;
 use crate::meta::MetaStore;
 use crate::movement::Movement;
-use evenkeel_model::{Epoch, Error, MigrationId, Result, Settings, ShardId, Slot, SlotBits, SlotMap, SlotSet, Timestamp};
+use evenkeel_model::{
+    Epoch, Error, MigrationId, Result, Settings, ShardId, Slot, SlotBits, SlotMap, SlotSet, Timestamp,
+};
 use evenkeel_rebalancer::balance::{Gauges, Load};
 use evenkeel_rebalancer::migration::{Part, ShardCommand, Stamp, Tally};
 use std::collections::BTreeMap;

@@ -1,11 +1,11 @@
 //! Opening a process after a crash, and who acts in it: the one that tends the jobs, the operator, the background, the post.
 
-use super::mistakes::{Mistake, is_planted};
 use super::history::Invariant::{SnapshotIsolation, StaleEpochRefused};
+use super::mistakes::{Mistake, is_planted};
 use super::rows::{Change, Rows, SLOT_BITS};
 use super::sim::{Letter, Seat};
-use super::weather;
 use super::watch;
+use super::weather;
 use crate::world::{Clock, World};
 use crate::{Conductor, LOOK_EVERY, MetaStore, listed_shards};
 use evenkeel_model::{JobId, Result, ShardId, Slot, SlotMap, Timestamp};
@@ -96,7 +96,8 @@ impl Seat<'_> {
         for (at, transaction) in pending {
             let is_there = |key: u32| {
                 let shard = self.sim.disks.borrow().get(&map.owner(super::rows::slot_of(key))).cloned();
-                shard.is_some_and(|shard| shard.rows().rows.get(&key).is_some_and(|versions| versions.contains_key(&at)))
+                shard
+                    .is_some_and(|shard| shard.rows().rows.get(&key).is_some_and(|versions| versions.contains_key(&at)))
             };
             let there = transaction.writes.iter().filter(|(key, _)| is_there(*key)).count();
             let known = match there {
@@ -279,7 +280,13 @@ impl Seat<'_> {
     fn some_slots(&self, of: ShardId) -> Vec<SlotRange> {
         let owned: Vec<Slot> = self.process.picture.borrow().slots.slots_of(of).iter().collect();
         let wanted = self.sim.dice.between(1, 4);
-        let any = || if owned.is_empty() { Slot(self.sim.dice.below(1 << SLOT_BITS) as u32) } else { *self.sim.dice.pick(&owned) };
+        let any = || {
+            if owned.is_empty() {
+                Slot(self.sim.dice.below(1 << SLOT_BITS) as u32)
+            } else {
+                *self.sim.dice.pick(&owned)
+            }
+        };
         let range = |slot: Slot| SlotRange { first: slot.0, last: slot.0 };
         (0..wanted).map(|_| range(any())).collect()
     }

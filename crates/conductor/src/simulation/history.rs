@@ -69,8 +69,16 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(is_kept: bool, is_whole: bool) -> Self {
-        Self { lines: VecDeque::new(), is_kept, lines_max: if is_whole { usize::MAX } else { LINES_MAX } }
+    pub fn silent() -> Self {
+        Self { lines: VecDeque::new(), is_kept: false, lines_max: 0 }
+    }
+
+    pub fn last_lines() -> Self {
+        Self { lines: VecDeque::new(), is_kept: true, lines_max: LINES_MAX }
+    }
+
+    pub fn whole() -> Self {
+        Self { lines: VecDeque::new(), is_kept: true, lines_max: usize::MAX }
     }
 
     pub fn note(&mut self, at: Duration, actor: &str, what: String) {

@@ -31,7 +31,7 @@ pub enum Mistake {
     ForgetBeforeStored,
     /// A restart goes on with what was cancelled.
     ResumeForgetsCancel,
-    /// A restart serves before it has settled what stood between a seal and its outcome.
+    /// Two migrations share a shard.
     TwoAtOneShard,
     /// Moves overtake one another.
     MovesOvertake,
@@ -39,6 +39,10 @@ pub enum Mistake {
     PinsIgnored,
     /// A job is over before all of its migrations are.
     JobEndsEarly,
+    /// A shard whose removal may have happened gets slots again, and stays off the list.
+    TargetNotListed,
+    /// A job that may have been kept is forgotten.
+    DoubtfulJobForgotten,
     /// Jobs are planned beside one another.
     PlannedBeside,
     /// The sealed source answers reads above the cutover timestamp.
@@ -55,6 +59,42 @@ pub enum Mistake {
     CommitsNotSettled,
     /// Old versions are collected while slots move.
     CollectedWhileMoving,
+}
+
+impl Mistake {
+    /// Every mistake.
+    pub const ALL: [Mistake; 30] = [
+        Self::ActBeforeKept,
+        Self::ShownBeforeKept,
+        Self::UndoWithoutEpoch,
+        Self::TimestampBeforeHold,
+        Self::HoldWithoutWaiting,
+        Self::ActivateBeforeSwitch,
+        Self::OpenBeforeActivate,
+        Self::LoadsWhileSealed,
+        Self::DropBeforeVerify,
+        Self::DropWrongSide,
+        Self::DropUnderReaders,
+        Self::ForgetBeforeStored,
+        Self::ResumeForgetsCancel,
+        Self::TwoAtOneShard,
+        Self::MovesOvertake,
+        Self::PinsIgnored,
+        Self::JobEndsEarly,
+        Self::TargetNotListed,
+        Self::DoubtfulJobForgotten,
+        Self::PlannedBeside,
+        Self::NoFence,
+        Self::StaleStepAccepted,
+        Self::StaleEpochAccepted,
+        Self::CopySkipsDeletions,
+        Self::CopySkipsHistory,
+        Self::RetryWithoutRecount,
+        Self::RowsCountedTwice,
+        Self::OwedBeforeSynced,
+        Self::CommitsNotSettled,
+        Self::CollectedWhileMoving,
+    ];
 }
 
 thread_local! {

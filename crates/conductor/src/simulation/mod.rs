@@ -1,4 +1,21 @@
-//! The conductor over simulated shards, meta store, clock and chance.
+//! The conductor, run in a simulated world: crashes, delays, reorderings, lost and repeated commands, a meta store that goes
+//! away, full disks, people who change their minds, clients all the while.
+//!
+//! One seed is one run. It decides the weather, the settings, who does what, and after every step who goes on; time is a
+//! number that jumps. So a seed that fails does so for ever, and tells its story:
+//!
+//! ```text
+//! EVENKEEL_SEED=4711 cargo test -p evenkeel-conductor replay -- --nocapture      one seed, line by line
+//! EVENKEEL_SEEDS=100000 cargo test --release -p evenkeel-conductor simulation     many of them: make simulate
+//! ```
+//!
+//! What runs is the product's own code: [`Conductor`](crate::Conductor), its driver and its carrier. What is simulated is the
+//! [`World`](crate::World): shards as maps with a log of which a crash keeps a prefix (`rows`, `shard`; the judge of commands is
+//! the real `Ownership`), the meta store and the faults (`seat`, `weather`), the process that dies (`process`), and whoever
+//! acts in it as coroutines (`stage`, `clients`, `cast`). A plain map of what was acknowledged says what reads must return
+//! (`truth`); `watch` has the invariants, checked wherever something changes that they speak of.
+//!
+//! To see that it can see, mistakes are planted (`mistakes`), each of which must be found.
 
 mod cast;
 mod clients;
@@ -12,32 +29,9 @@ mod seat;
 mod shard;
 mod sim;
 mod stage;
+mod tests;
 mod truth;
 mod watch;
 mod weather;
 
 pub(crate) use mistakes::{Mistake, is_planted};
-
-use history::History;
-
-#[test]
-fn first() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    if let Some(seed) = number("EVENKEEL_SEED") {
-        let report = run::run(seed, History::new(true, true));
-        println!("{}{:?}", report.history, report.violation);
-        return;
-    }
-    let (mut jobs, mut crashes, mut steps) = (0, 0, 0);
-    let n = number("SEEDS").unwrap_or(300);
-    for seed in 0..n {
-        let report = run::run(seed, History::new(false, false));
-        jobs += report.jobs; crashes += report.crashes; steps += report.steps;
-        if report.violation.is_some() {
-            let report = run::run(seed, History::new(true, false));
-            println!("{}", report.history);
-            panic!("{seed}: {:?}", report.violation);
-        }
-    }
-    println!("{jobs} jobs {crashes} crashes {steps} steps");
-}

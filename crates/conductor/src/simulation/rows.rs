@@ -75,21 +75,54 @@ pub struct Intent {
 /// One atomic change.
 #[derive(Clone, Debug)]
 pub enum Change {
-    Commit { at: Timestamp, writes: Vec<(Key, Value)> },
-    Prewrite { transaction: u64, primary: u32, writes: Vec<(Key, Value)> },
+    Commit {
+        at: Timestamp,
+        writes: Vec<(Key, Value)>,
+    },
+    Prewrite {
+        transaction: u64,
+        primary: u32,
+        writes: Vec<(Key, Value)>,
+    },
     /// `record`: at the primary, what decides.
-    Resolve { transaction: u64, commit: Option<Timestamp>, record: bool },
-    Forget { transaction: u64 },
-    BeginLoad { load: Timestamp, rows: Vec<(Key, i64)> },
-    OweLoad { load: Timestamp },
-    EndLoad { load: Timestamp, is_committed: bool },
+    Resolve {
+        transaction: u64,
+        commit: Option<Timestamp>,
+        record: bool,
+    },
+    Forget {
+        transaction: u64,
+    },
+    BeginLoad {
+        load: Timestamp,
+        rows: Vec<(Key, i64)>,
+    },
+    OweLoad {
+        load: Timestamp,
+    },
+    EndLoad {
+        load: Timestamp,
+        is_committed: bool,
+    },
     Order(ShardCommand),
-    Receive { versions: Vec<Version>, counts_twice: bool },
+    Receive {
+        versions: Vec<Version>,
+        counts_twice: bool,
+    },
     /// Files: stored, and not counted.
-    Ingest { versions: Vec<Version> },
-    Recount { slots: SlotSet },
-    ForgetOwed { migration: MigrationId, upto: u64 },
-    Collect { safe: Timestamp },
+    Ingest {
+        versions: Vec<Version>,
+    },
+    Recount {
+        slots: SlotSet,
+    },
+    ForgetOwed {
+        migration: MigrationId,
+        upto: u64,
+    },
+    Collect {
+        safe: Timestamp,
+    },
 }
 
 /// Everything that a shard stores.

@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(6);
+/// A run takes ten thousand steps.
+const STEPS_MAX: u64 = 200_000;
 /// How long it may then take until everything is over.
 const PATIENCE: Duration = Duration::from_secs(240);
 
@@ -95,7 +97,8 @@ impl Run {
         let is_older_than_list = !sim.meta.borrow().keys().any(|key| key.starts_with("shard/"));
         let key = |id: &ShardId| format!("shard/{:010}", id.0);
         let listed = |id: &ShardId| is_older_than_list || sim.meta.borrow().contains_key(&key(id));
-        let shards = sim.disks.borrow().iter().filter(|(id, _)| listed(id)).map(|(id, s)| (*id, Arc::clone(s))).collect();
+        let shards =
+            sim.disks.borrow().iter().filter(|(id, _)| listed(id)).map(|(id, s)| (*id, Arc::clone(s))).collect();
         let process = Process::new(number, sim.slot_map(), shards);
         *sim.process.borrow_mut() = process;
         sim.watch.borrow_mut().on_restart();
@@ -138,6 +141,9 @@ impl Run {
                 }
             }
             self.steps += 1;
+            if self.steps == STEPS_MAX {
+                self.sim.violate(Terminal, format!("{STEPS_MAX} steps, and no end"));
+            }
             if self.steps.is_multiple_of(64) && self.is_over() {
                 return;
             }

@@ -460,7 +460,10 @@ impl World for Seat<'_> {
     }
 
     fn try_planning(&self) -> Option<Planning> {
-        Planning::try_begin(&self.process)
+        match Planning::try_begin(&self.process) {
+            None if is_planted(Mistake::PlannedBeside) => Some(Planning(Rc::clone(&self.process))),
+            planning => planning,
+        }
     }
 
     fn on_phase(&self, migration: MigrationId, phase: &str, kept: bool) {

@@ -79,8 +79,4 @@ impl Stage {
     pub fn clear(&mut self) {
         self.actors.clear();
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.actors.is_empty()
-    }
 }

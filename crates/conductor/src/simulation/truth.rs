@@ -65,9 +65,8 @@ impl Truth {
 
     /// The loads that a reader must not see.
     pub fn hidden(&self, at: Timestamp) -> BTreeSet<Timestamp> {
-        let hides = |(load, commit): (&Timestamp, &Option<Timestamp>)| {
-            commit.is_none_or(|commit| commit > at).then_some(*load)
-        };
+        let hides =
+            |(load, commit): (&Timestamp, &Option<Timestamp>)| commit.is_none_or(|commit| commit > at).then_some(*load);
         self.loads.iter().filter_map(hides).collect()
     }
 

@@ -4,8 +4,8 @@ use super::history::Invariant::{self, *};
 use super::rows::{Count, Rows, SLOT_BITS, slot_of};
 use super::shard::SimShard;
 use super::sim::Sim;
-use crate::{StoredJob, StoredMigration, StoredShard};
 use crate::world::Picture;
+use crate::{StoredJob, StoredMigration, StoredShard};
 use evenkeel_model::{Epoch, JobId, MigrationId, ShardId, Slot, SlotMap, SlotSet, Timestamp};
 use evenkeel_planner::JobStatus;
 use evenkeel_rebalancer::balance::Gauges;
@@ -22,7 +22,7 @@ pub struct Watch {
     /// Shards that were read to the end, at which timestamp.
     tallies: Vec<(ShardId, SlotSet, Timestamp, Tally)>,
     /// Migrations of a job that was cancelled before they could switch.
-    must_turn_back: BTreeSet<MigrationId>,
+    must_turn_back: BTreeSet<(JobId, MigrationId)>,
     /// Each slot's last cutover.
     cutovers: BTreeMap<Slot, Timestamp>,
     /// The epoch at which each slot was switched last.
@@ -69,7 +69,8 @@ impl Watch {
         if after.epoch().0 != before.epoch().0 + 1 {
             sim.violate(StaleEpochRefused, format!("epoch {} follows {}", after.epoch(), before.epoch()));
         }
-        let moved: SlotSet = before.iter().filter(|(slot, owner)| after.owner(*slot) != *owner).map(|(s, _)| s).collect();
+        let moved: SlotSet =
+            before.iter().filter(|(slot, owner)| after.owner(*slot) != *owner).map(|(s, _)| s).collect();
         let Some((first, _)) = moved.ranges().first() else { return };
         self.switched.extend(moved.iter().map(|slot| (slot, after.epoch())));
         for shard in [before.owner(*first), after.owner(*first)] {
@@ -79,9 +80,11 @@ impl Watch {
                 sim.violate(PinnedStays, format!("slots {moved} move, and shard {shard} is pinned"));
             }
         }
-        let by = migrations(sim).into_iter().find(|stored| stored.migration.slots == moved && !stored.migration.phase.is_over());
+        let by = migrations(sim)
+            .into_iter()
+            .find(|stored| stored.migration.slots == moved && !stored.migration.phase.is_over());
         if let Some(stored) = by
-            && self.must_turn_back.contains(&stored.migration.id)
+            && self.must_turn_back.contains(&(stored.migration.job, stored.migration.id))
         {
             let id = stored.migration.id;
             sim.violate(Terminal, format!("migration {id} switches, and its job was cancelled long before"));
@@ -124,7 +127,7 @@ impl Watch {
             matches!(stored.migration.phase, Planned | Copying | CatchingUp | Sealing | Unsealing)
         };
         let of_job = migrations(sim).into_iter().filter(|stored| stored.migration.job == job && can_turn(stored));
-        self.must_turn_back.extend(of_job.map(|stored| stored.migration.id));
+        self.must_turn_back.extend(of_job.map(|stored| (job, stored.migration.id)));
     }
 
     fn on_migration(&mut self, sim: &Sim, before: Option<StoredMigration>, after: &StoredMigration) {
@@ -183,7 +186,8 @@ impl Watch {
         let newest = self.told.entry((shard.id, id)).or_default();
         *newest = (*newest).max(command.stamp.step);
         let effect = shard.rows().ownership.accept(command).ok().and_then(|accepted| accepted.effect);
-        let deletes = matches!(effect, Some(Effect::DeleteRows(_))) && !shard.rows().versions(&command.slots).is_empty();
+        let deletes =
+            matches!(effect, Some(Effect::DeleteRows(_))) && !shard.rows().versions(&command.slots).is_empty();
         if matches!(command.order, Order::Drop { .. }) && deletes && !self.is_verified(sim, shard, command) {
             sim.violate(VerifiedBeforeDrop, format!("shard {} drops slots {}", shard.id, command.slots));
         }
@@ -200,11 +204,13 @@ impl Watch {
             self.tallies.iter().rev().find(of).map(|(.., tally)| *tally)
         };
         let hidden = sim.truth.borrow().hidden(cutover);
-        let in_fact = |id: ShardId| {
-            sim.disks.borrow().get(&id).map(|shard| shard.rows().tally(&command.slots, cutover, &hidden))
-        };
+        let in_fact =
+            |id: ShardId| sim.disks.borrow().get(&id).map(|shard| shard.rows().tally(&command.slots, cutover, &hidden));
         let (source, target) = (stored.migration.source, stored.migration.target);
-        shard.id == source && read(source).is_some() && read(source) == read(target) && in_fact(source) == in_fact(target)
+        shard.id == source
+            && read(source).is_some()
+            && read(source) == read(target)
+            && in_fact(source) == in_fact(target)
     }
 
     /// A shard has obeyed.
@@ -254,7 +260,10 @@ pub fn one_owner(sim: &Sim) {
         for slot in (0..1 << SLOT_BITS).map(Slot) {
             let owner = map.owner(slot);
             if rows.ownership.may_write(slot) == Access::Granted && owner != shard.id {
-                sim.violate(OneOwner, format!("shard {} takes writes to slot {slot}, which is shard {owner}'s", shard.id));
+                sim.violate(
+                    OneOwner,
+                    format!("shard {} takes writes to slot {slot}, which is shard {owner}'s", shard.id),
+                );
                 return;
             }
         }
@@ -279,7 +288,8 @@ pub fn counters_exact(sim: &Sim, shard: &SimShard) {
 pub fn rows_are_there(sim: &Sim) {
     let (map, truth) = (sim.slot_map(), sim.truth.borrow());
     let hidden = truth.hidden(Timestamp::MAX);
-    let undecided: BTreeSet<_> = truth.pending.values().flat_map(|pending| pending.writes.iter().map(|(key, _)| *key)).collect();
+    let undecided: BTreeSet<_> =
+        truth.pending.values().flat_map(|pending| pending.writes.iter().map(|(key, _)| *key)).collect();
     for key in truth.keys().filter(|key| !undecided.contains(key)) {
         let slot = slot_of(key);
         let owner = sim.disks.borrow().get(&map.owner(slot)).cloned();
@@ -292,7 +302,10 @@ pub fn rows_are_there(sim: &Sim) {
         }
         let (due, got) = (truth.read(key, Timestamp::MAX), owner.rows().visible(key, Timestamp::MAX, &hidden));
         if due != got {
-            sim.violate(missing_or_back(due, got, AckedIsDurable), format!("key {key} at shard {}: {got:?}, not {due:?}", owner.id));
+            sim.violate(
+                missing_or_back(due, got, AckedIsDurable),
+                format!("key {key} at shard {}: {got:?}, not {due:?}", owner.id),
+            );
             return;
         }
     }
@@ -314,12 +327,17 @@ pub fn nothing_is_left(sim: &Sim) {
             say(format!("shard {id} still has a part in {:?}", rows.ownership.roles()));
         }
         if *rows.ownership.owned() != map.slots_of(id) {
-            sim.violate(OneOwner, format!("shard {id} owns {}, and the slot map says {}", rows.ownership.owned(), map.slots_of(id)));
+            sim.violate(
+                OneOwner,
+                format!("shard {id} owns {}, and the slot map says {}", rows.ownership.owned(), map.slots_of(id)),
+            );
         }
         if let Some(key) = rows.rows.keys().find(|key| map.owner(slot_of(**key)) != id) {
             say(format!("key {key} was left at shard {id}"));
         }
-        if rows.outbox.values().any(|owed| !owed.is_empty()) || rows.incoming.values().any(|count| *count != Count::default()) {
+        if rows.outbox.values().any(|owed| !owed.is_empty())
+            || rows.incoming.values().any(|count| *count != Count::default())
+        {
             say(format!("shard {id} still owes {:?}, or counts {:?} as received", rows.outbox, rows.incoming));
         }
         if !rows.intents.is_empty() || !rows.loads.is_empty() {
@@ -330,7 +348,11 @@ pub fn nothing_is_left(sim: &Sim) {
             say(format!("shard {id} still holds {}, or has locks", shard.held()));
         }
     }
-    if process.is_cutting_over.get() || process.cutovers.get() > 0 || process.loads.get() > 0 || !process.pins.borrow().is_empty() {
+    if process.is_cutting_over.get()
+        || process.cutovers.get() > 0
+        || process.loads.get() > 0
+        || !process.pins.borrow().is_empty()
+    {
         say("somebody still holds the picture, or a timestamp".to_string());
     }
 }
