@@ -63,7 +63,7 @@ impl Conductor {
                 (JobKind::Rebalance, vec![step], Vec::new(), reason)
             }
             Relief::Split { parts, reason, .. } => {
-                let first = self.next_shard(world)?.0;
+                let first = self.next_shard().0;
                 let into: Vec<_> = (first..first + parts - 1).map(ShardId).collect();
                 match split(problem, shard, &into, SplitAt::LoadMidpoint) {
                     Ok(moves) => (JobKind::Split, moves, into, reason),

@@ -71,6 +71,8 @@ pub struct Conductor {
     /// There is something for whoever tends the jobs.
     called: Bell,
     shards: Mutex<BTreeMap<ShardId, StoredShard>>,
+    /// The highest number that a shard ever had.
+    last_shard: Mutex<ShardId>,
     balancer: Mutex<Balancer>,
 }
 
@@ -121,11 +123,14 @@ impl Conductor {
             migrations,
             ..State::default()
         };
+        let known = shards.keys().next_back().copied().unwrap_or(ShardId(0));
+        let last_shard = known.max(ShardId(meta.get("last_shard")?.unwrap_or(0)));
         Ok(Self {
             state: Mutex::new(state),
             changed: Bell::default(),
             called: Bell::default(),
             shards: Mutex::new(shards),
+            last_shard: Mutex::new(last_shard),
             balancer: Mutex::new(Balancer::open(meta, now_ms)?),
         })
     }

@@ -2,7 +2,6 @@
 
 use crate::jobs::StoredJob;
 use crate::meta::{MetaChange, MetaStore};
-use crate::mistake::mistaken;
 use crate::movement::record_key;
 use crate::world::{Clock, World};
 use crate::{Conductor, State, Wish};
@@ -72,9 +71,7 @@ impl Conductor {
             job.status = JobStatus::Cancelling;
             job.error = Some(error.message.clone());
         }
-        if kept.is_ok() || !mistaken!(DoubtfulJobForgotten) {
-            state.jobs.insert(id, job);
-        }
+        state.jobs.insert(id, job);
         drop(state);
         self.wake();
         kept.map(|()| id)

@@ -47,13 +47,8 @@ impl Conductor {
     }
 
     /// A number that no shard ever had.
-    ///
-    /// # Errors
-    /// What the meta store says.
-    pub fn next_shard(&self, meta: &impl MetaStore) -> Result<ShardId> {
-        let known = self.shards.lock().keys().next_back().map_or(0, |id| id.0);
-        let last = meta.get::<u32>("last_shard")?.unwrap_or(0);
-        Ok(ShardId(known.max(last) + 1))
+    pub fn next_shard(&self) -> ShardId {
+        ShardId(self.last_shard.lock().0 + 1)
     }
 
     /// Makes a shard without slots.
@@ -66,7 +61,12 @@ impl Conductor {
         let stored = StoredShard { created_at_ms: world.now_ms(), pinned: false };
         let mut change = MetaChange::default();
         change.put(&key(id), &stored)?;
-        change.put("last_shard", &id.0)?;
+        let last = {
+            let mut last = self.last_shard.lock();
+            *last = id.max(*last);
+            *last
+        };
+        change.put("last_shard", &last.0)?;
         world.commit(change)?;
         self.shards.lock().insert(id, stored);
         world.cutover().add_shard(id, shard);

@@ -28,7 +28,7 @@ impl Conductor {
             previous: balancer.previous.clone(),
             defaults: defaults(&settings),
             jobs,
-            next_shard: self.next_shard(world).unwrap_or(ShardId(u32::MAX)),
+            next_shard: self.next_shard(),
             started_last_hour,
             bytes_per_second,
             balancer: BalancerState {

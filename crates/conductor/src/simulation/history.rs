@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Lines that are told of a failure.
 const LINES_MAX: usize = 60;
 
-/// The names of `docs/architecture.md`, and two that only a simulation can see.
+/// The names of `docs/architecture.md`, and four that only a simulation can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     AckedIsDurable,
@@ -23,8 +23,12 @@ pub enum Invariant {
     StaleEpochRefused,
     /// More migrations at once, or at one shard, than the settings allow.
     WithinLimits,
+    /// A move has overtaken one that it rests on.
+    InOrder,
     /// In fair weather a client is refused where waiting would have done, or a job fails.
     Undisturbed,
+    /// The code panics.
+    NoPanic,
 }
 
 impl Invariant {
@@ -42,7 +46,9 @@ impl Invariant {
             Self::VerifiedBeforeDrop => "verified-before-drop",
             Self::StaleEpochRefused => "stale-epoch-refused",
             Self::WithinLimits => "within-limits",
+            Self::InOrder => "in-order",
             Self::Undisturbed => "undisturbed",
+            Self::NoPanic => "no-panic",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a simulated shard stores, as a value, and the changes of it: each is one atomic batch.
 
+use super::mistakes::{Mistake, is_planted};
 use evenkeel_model::{MigrationId, Slot, SlotSet, Timestamp};
 use evenkeel_rebalancer::migration::{Effect, Order, Ownership, Part, ShardCommand, Tally};
 use std::collections::{BTreeMap, BTreeSet};
@@ -308,7 +309,8 @@ impl Rows {
 
     fn collect(&mut self, safe: Timestamp) {
         let ownership = &self.ownership;
-        for (key, versions) in self.rows.iter_mut().filter(|(key, _)| ownership.may_collect(slot_of(**key))) {
+        let may = |key: Key| ownership.may_collect(slot_of(key)) || is_planted(Mistake::CollectedWhileMoving);
+        for (key, versions) in self.rows.iter_mut().filter(|(key, _)| may(**key)) {
             let kept = versions.range(..=safe).next_back().map(|(at, value)| (*at, *value));
             let Some((at, value)) = kept else { continue };
             let is_loading = self.loads.contains(&at) || self.intents.contains_key(key);

@@ -1,7 +1,7 @@
 //! One seed, from its first row to the last job's end.
 
 use super::clients::{ACCOUNTS, BALANCE};
-use super::history::Invariant::{SnapshotIsolation, Terminal};
+use super::history::Invariant::{NoPanic, SnapshotIsolation, Terminal};
 use super::history::{History, Violation};
 use super::process::Process;
 use super::rows::{Change, Key, Rows, SLOT_BITS, Value, slot_of};
@@ -14,6 +14,7 @@ use super::weather::{self, Weather};
 use evenkeel_model::{ShardId, SlotBits, SlotMap, Timestamp};
 use evenkeel_rebalancer::migration::Ownership;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,7 @@ impl Run {
                     if self.sim.history.borrow().is_kept {
                         *self.sim.actor.borrow_mut() = self.stage.name(at).to_string();
                     }
-                    self.stage.resume(at);
+                    self.resume(at);
                 }
                 Turn::Nobody => {
                     self.sim.violate(Terminal, "everybody waits for somebody".to_string());
@@ -147,6 +148,16 @@ impl Run {
             if self.steps.is_multiple_of(64) && self.is_over() {
                 return;
             }
+        }
+    }
+
+    /// Lets an actor go on. One that panics has found something.
+    fn resume(&mut self, at: usize) {
+        let stage = &mut self.stage;
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| stage.resume(at))) {
+            let words = panic.downcast_ref::<String>().map(String::as_str);
+            let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words");
+            self.sim.violate(NoPanic, words.to_string());
         }
     }
 

@@ -70,7 +70,9 @@ impl MetaStore for Seat<'_> {
             }
             self.die();
         }
-        if let Some(landed) = self.lost(weather.lost_commits) {
+        // What goes is gone twice as easily: a shard that may be off the list is the hardest to get right.
+        let removes = change.keys.iter().any(|(key, value)| value.is_none() && key.starts_with("shard/"));
+        if let Some(landed) = self.lost(weather.lost_commits * if removes { 10 } else { 1 }) {
             sim.say(|| format!("a commit of {} is lost{}", change.keys[0].0, if landed { ", and landed" } else { "" }));
             if landed {
                 sim.land(&change);
@@ -118,6 +120,14 @@ impl Seat<'_> {
         shard.apply_synced(Change::Order(command.clone()));
         self.sim.watch.borrow_mut().after_order(&self.sim, shard, command);
         Ok(())
+    }
+
+    /// A call to a shard, at which the process may end.
+    fn reach(&self) {
+        self.call();
+        if self.sim.dice.chance(self.sim.weather.get().crashes_at_call) {
+            self.die();
+        }
     }
 
     /// What a target is sent, unless its disk is full.
@@ -172,7 +182,7 @@ impl Shards for Seat<'_> {
     type Load = Timestamp;
 
     fn order(&self, shard: &SimShard, command: &ShardCommand) -> Result<()> {
-        self.call();
+        self.reach();
         self.sim.post.borrow_mut().push((shard.id, Letter::Order(command.clone())));
         let lost = self.lost(self.sim.weather.get().lost_commands);
         self.sim.say(|| {
@@ -184,7 +194,7 @@ impl Shards for Seat<'_> {
             format!("migration {} tells shard {}: {:?}{how}", command.stamp.migration, shard.id, command.order)
         });
         let outcome = if lost == Some(false) { Ok(()) } else { self.deliver(shard, command) };
-        self.call();
+        self.reach();
         match (lost, outcome) {
             (Some(_), _) => Err(failed("a command to a shard was lost")),
             (None, outcome) => outcome.map_err(|refusal| refused(&refusal)),
@@ -225,7 +235,7 @@ impl Shards for Seat<'_> {
     }
 
     fn owed(&self, shard: &SimShard, migration: MigrationId, limit: usize) -> Result<Owed<Vec<Version>, Timestamp>> {
-        self.call();
+        self.reach();
         let (mut versions, mut loads, mut upto, mut entries) = (Vec::new(), Vec::new(), 0, 0);
         for (number, entry) in shard.rows().outbox.get(&migration).into_iter().flatten().take(limit) {
             (entries, upto) = (entries + 1, *number);
@@ -241,7 +251,7 @@ impl Shards for Seat<'_> {
     }
 
     fn forget_owed(&self, shard: &SimShard, migration: MigrationId, upto: u64) -> Result<()> {
-        self.call();
+        self.reach();
         shard.apply(Change::ForgetOwed { migration, upto });
         Ok(())
     }
@@ -265,13 +275,13 @@ impl Shards for Seat<'_> {
     ) -> Result<()> {
         let versions = self.exported(shard, slots);
         versions.chunks(self.batch_rows()).try_for_each(|versions| {
-            self.call();
+            self.reach();
             each(versions.to_vec())
         })
     }
 
     fn receive(&self, shard: &SimShard, stamp: &Stamp, versions: &Vec<Version>) -> Result<()> {
-        self.call();
+        self.reach();
         self.sim.post.borrow_mut().push((shard.id, Letter::Rows(*stamp, versions.clone())));
         let lost = self.lost(self.sim.weather.get().lost_commands);
         if lost == Some(false) {
@@ -279,7 +289,7 @@ impl Shards for Seat<'_> {
         }
         let versions = versions.clone();
         self.store(shard, stamp, Change::Receive { versions, counts_twice: is_planted(Mistake::RowsCountedTwice) })?;
-        self.call();
+        self.reach();
         lost.map_or(Ok(()), |_| Err(failed("an answer was lost")))
     }
 
@@ -293,12 +303,12 @@ impl Shards for Seat<'_> {
     ) -> Result<Copied> {
         let versions = self.exported(source, slots);
         for batch in versions.chunks(self.batch_rows()) {
-            self.call();
+            self.reach();
             pace(batch.len() as u64, Versions::bytes(&batch.to_vec()))?;
         }
         let digest = Versions::digest(&versions);
         self.store(target, stamp, Change::Ingest { versions })?;
-        self.call();
+        self.reach();
         // The files are in; a process that ends here has not counted them.
         let lost = self.lost(self.sim.weather.get().lost_commands);
         if lost == Some(false) {
@@ -309,12 +319,12 @@ impl Shards for Seat<'_> {
     }
 
     fn has_received_nothing(&self, shard: &SimShard, slots: &SlotSet) -> Result<bool> {
-        self.call();
+        self.reach();
         Ok(shard.rows().versions(slots).is_empty())
     }
 
     fn recount_received(&self, shard: &SimShard, slots: &SlotSet) -> Result<()> {
-        self.call();
+        self.reach();
         if !is_planted(Mistake::RetryWithoutRecount) {
             shard.apply_synced(Change::Recount { slots: slots.clone() });
         }

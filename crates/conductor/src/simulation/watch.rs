@@ -1,14 +1,14 @@
 //! The invariants, checked wherever something changes that they speak of.
 
 use super::history::Invariant::{self, *};
-use super::rows::{Count, Rows, SLOT_BITS, slot_of};
+use super::rows::{Count, Rows, SLOT_BITS, Version, slot_of};
 use super::shard::SimShard;
 use super::sim::Sim;
 use crate::world::Picture;
 use crate::{StoredJob, StoredMigration, StoredShard};
 use evenkeel_model::{Epoch, JobId, MigrationId, ShardId, Slot, SlotMap, SlotSet, Timestamp};
 use evenkeel_planner::JobStatus;
-use evenkeel_rebalancer::balance::Gauges;
+use evenkeel_rebalancer::balance::{Gauges, Move};
 use evenkeel_rebalancer::migration::{Access, Effect, Order, Part, Phase, ShardCommand, Tally};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,6 +96,15 @@ impl Watch {
             sim.violate(Terminal, format!("job {} was {} and is {}", after.id, before.status, after.status));
         }
         sim.say(|| format!("job {} ({}, {:?}) is {}", after.id, after.statement, after.plan.kind, after.status));
+        let meets = |one: &Move, other: &Move| {
+            [one.source, one.target].iter().any(|shard| [other.source, other.target].contains(shard))
+        };
+        let steps = || after.plan.moves.iter().zip(&after.migrations);
+        for (nth, (begun, _)) in steps().enumerate().filter(|(_, (_, migration))| migration.is_some()) {
+            if steps().take(nth).any(|(earlier, migration)| migration.is_none() && meets(earlier, begun)) {
+                sim.violate(InOrder, format!("move {nth} of job {} has overtaken another of its shards", after.id));
+            }
+        }
         let begun = || after.migrations.iter().flatten().filter_map(|id| migration(sim, *id));
         let open = begun().find(|stored| !stored.migration.phase.is_over());
         match (after.status.is_over(), open) {
@@ -215,8 +224,13 @@ impl Watch {
 
     /// A shard has obeyed.
     pub fn after_order(&mut self, sim: &Sim, shard: &SimShard, command: &ShardCommand) {
-        if let Some(Part::Sealed { cutover }) = shard.rows().ownership.role(command.stamp.migration).map(|r| r.part) {
+        let part = shard.rows().ownership.role(command.stamp.migration).map(|role| role.part);
+        if let Some(Part::Sealed { cutover }) = part {
             self.cutovers.extend(command.slots.iter().map(|slot| (slot, cutover)));
+            let versions = shard.rows().versions(&command.slots);
+            if let Some(Version { key, at, .. }) = versions.iter().find(|version| version.at > cutover) {
+                sim.violate(NoStaleRead, format!("key {key} was written at {at}, above the cutover at {cutover}"));
+            }
         }
         one_owner(sim);
         counters_exact(sim, shard);

@@ -14,6 +14,8 @@ pub struct Weather {
     pub lost_commits: u64,
     /// The process ends at a commit of the meta store, before it or after.
     pub crashes_at_commit: u64,
+    /// The process ends at a call to a shard, before it or after.
+    pub crashes_at_call: u64,
     /// The process ends between any two steps, so often in a million.
     pub crashes: u64,
     /// An old command arrives again, so often in a thousand milliseconds.
@@ -37,6 +39,7 @@ impl Weather {
             lost_commands: sometimes(25),
             lost_commits: sometimes(60),
             crashes_at_commit: sometimes(40),
+            crashes_at_call: sometimes(10),
             crashes: sometimes(600),
             late_commands: sometimes(30),
             outages: sometimes(4),
@@ -50,6 +53,7 @@ impl Weather {
         lost_commands: 0,
         lost_commits: 0,
         crashes_at_commit: 0,
+        crashes_at_call: 0,
         crashes: 0,
         late_commands: 0,
         outages: 0,
