@@ -11,9 +11,11 @@ pub mod snapshot;
 pub mod system;
 
 pub use rows::{Instant, SystemTable};
-pub use schema::{Check, Column, Constant, RowColumn, Table, View};
+pub use schema::{Access, Check, Column, Constant, RowColumn, Table, View};
 pub use snapshot::Snapshot;
 
+/// Who made what nobody in particular made, and whom sessions are that need not say who they are.
+pub const BUILT_IN_USER: &str = "evenkeel";
 /// The schema that holds users' tables.
 pub const PUBLIC: &str = "public";
 /// The schema of the SYSTEM tables.

@@ -3,8 +3,9 @@
 //! Columns have numbers that are never reused, so that rows written under an older schema can be read under a newer
 //! one: ADD, DROP and RENAME COLUMN change this description and no row.
 
-use evenkeel_model::{ColumnType, TableId};
+use evenkeel_model::{ColumnType, Privilege, TableId};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A stored table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +26,55 @@ pub struct Table {
     pub next_column: u32,
     /// Milliseconds since 1970.
     pub created_at: i64,
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// Whose a table or view is, and what others may do with it. It is a part of its description, so that it goes where
+/// the table goes: renamed, emptied, dropped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    /// The user who made it; `None` where nobody had to say who they were.
+    pub owner: Option<String>,
+    /// By user.
+    pub grants: BTreeMap<String, BTreeSet<Privilege>>,
+}
+
+impl Access {
+    /// That of something which a user makes.
+    pub fn of(owner: Option<String>) -> Self {
+        Self { owner, grants: BTreeMap::new() }
+    }
+
+    /// Whether it is a user's.
+    pub fn is_owner(&self, user: &str) -> bool {
+        self.owner.as_deref() == Some(user)
+    }
+
+    /// Whether a user may do this with it.
+    pub fn allows(&self, user: &str, privilege: Privilege) -> bool {
+        self.is_owner(user) || self.grants.get(user).is_some_and(|granted| granted.contains(&privilege))
+    }
+
+    /// Whether a user may do anything with it.
+    pub fn concerns(&self, user: &str) -> bool {
+        self.is_owner(user) || self.grants.contains_key(user)
+    }
+
+    /// Adds rights.
+    pub fn grant(&mut self, user: &str, privileges: &BTreeSet<Privilege>) {
+        self.grants.entry(user.to_string()).or_default().extend(privileges);
+    }
+
+    /// Takes rights away.
+    pub fn revoke(&mut self, user: &str, privileges: &BTreeSet<Privilege>) {
+        if let Some(granted) = self.grants.get_mut(user) {
+            granted.retain(|privilege| !privileges.contains(privilege));
+            if granted.is_empty() {
+                self.grants.remove(user);
+            }
+        }
+    }
 }
 
 /// A column of a table.
@@ -83,6 +133,9 @@ pub struct View {
     pub query: String,
     /// Names given to its columns, or none.
     pub columns: Vec<String>,
+    /// Its query reads what its owner may read.
+    #[serde(default)]
+    pub access: Access,
 }
 
 impl Table {

@@ -1,7 +1,7 @@
 //! Everything the computed tables are computed from, taken at one moment.
 
 use crate::schema::{Table, View};
-use evenkeel_model::{Epoch, JobId, MigrationId, Setting, ShardId, Slot};
+use evenkeel_model::{Epoch, JobId, MigrationId, Role, Setting, ShardId, Slot};
 
 /// The state of a database at one moment.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,7 @@ pub struct Snapshot {
     pub settings: Vec<SettingState>,
     pub tables: Vec<TableState>,
     pub views: Vec<View>,
+    pub users: Vec<User>,
     pub sessions: Vec<Session>,
     pub queries: Vec<Query>,
     pub slow_queries: Vec<SlowQuery>,
@@ -70,10 +71,21 @@ pub struct TableState {
     pub bytes: i64,
 }
 
+/// A user.
+#[derive(Clone, Debug)]
+pub struct User {
+    pub name: String,
+    pub role: Role,
+    pub created_at_ms: i64,
+}
+
 /// A session.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub id: u64,
+    pub user: String,
+    /// `None` within the process.
+    pub client: Option<String>,
     pub application: String,
     pub state: &'static str,
     pub statements: u64,
@@ -85,6 +97,7 @@ pub struct Session {
 pub struct Query {
     pub id: u64,
     pub session: u64,
+    pub user: String,
     pub statement: String,
     pub started_at_ms: i64,
     pub elapsed_ms: f64,
@@ -95,6 +108,7 @@ pub struct Query {
 pub struct SlowQuery {
     pub id: u64,
     pub session: u64,
+    pub user: String,
     pub statement: String,
     pub started_at_ms: i64,
     pub duration_ms: f64,

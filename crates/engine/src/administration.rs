@@ -1,5 +1,6 @@
 //! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
 
+use crate::access::Identity;
 use crate::output::{Event, Output};
 use crate::planning::{Names, Planning, byte_span};
 use crate::session::{SessionInner, SessionState};
@@ -79,23 +80,12 @@ impl SessionInner {
 
     pub(crate) async fn show(&self, state: &SessionState, show: Show, text: &str, output: &Output) -> Result<Outcome> {
         let query = match show {
-            Show::Tables => "SELECT table_name, table_type AS type FROM information_schema.tables \
-                             WHERE table_schema = 'public' ORDER BY table_name"
-                .to_string(),
             Show::Columns(name) => return self.describe(state, &name, text, output).await,
-            Show::Shards => "SELECT shard_id, state, slots, row_count, storage_bytes, qps \
-                             FROM system.shards ORDER BY shard_id"
-                .to_string(),
-            Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name".to_string(),
-            Show::Jobs => "SELECT job_id, kind, state, progress_pct, eta_seconds, migrations_done, migrations_total, \
-                           statement FROM system.jobs ORDER BY job_id"
-                .to_string(),
-            Show::Nodes => "SELECT * FROM system.nodes ORDER BY node_id".to_string(),
             Show::Balancer => return self.show_balancer(output).await,
-            Show::Variable(name) if fold(&name) == "all" => {
-                "SELECT name, value, description FROM system.settings ORDER BY name".to_string()
+            Show::Variable(name) if fold(&name) != "all" => {
+                return self.show_variable(state, &name, text, output).await;
             }
-            Show::Variable(name) => return self.show_variable(state, &name, text, output).await,
+            show => shown(&show).ok_or_else(|| Error::internal("SHOW is no query"))?.to_string(),
         };
         let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(&query)?.kind else {
             return Err(Error::internal("SHOW is no query"));
@@ -115,6 +105,10 @@ impl SessionInner {
         let folded = fold(name);
         let value = if folded == "server_version" {
             env!("CARGO_PKG_VERSION").to_string()
+        } else if let Some(value) = state.foreign.get(&folded) {
+            value.clone()
+        } else if let Some(value) = crate::foreign::default_value(&folded) {
+            value.to_string()
         } else {
             let setting = Setting::find(&folded).map_err(|error| at(error, name.span, text))?;
             let own = state.settings.get(setting.name).map(str::to_string);
@@ -160,7 +154,11 @@ impl SessionInner {
             let target = crate::dml::table_with_joins(name.clone(), None);
             let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
             let query = crate::dml::select(vec![wildcard], vec![target], None)?;
-            let (_, plan) = self.plan(state, query, text).await?;
+            // Who may look at a view need not be one who may read it, and no row is read.
+            let is_view = public.is_some_and(|name| schemas.views.contains_key(&name));
+            let identity = if is_view { Identity::built_in() } else { state.identity.clone() };
+            let names = Names::new(self.view(state), identity);
+            let (_, plan) = self.plan_with(names, query, text).await?;
             for field in plan.schema().fields() {
                 columns[0].push(Some(field.name().clone()));
                 columns[1].push(Some(type_name(field.data_type())));
@@ -206,7 +204,7 @@ impl SessionInner {
                     )));
             }
         };
-        let planner = self.planning(Names::new(self.view(state)), text)?;
+        let planner = self.planning(self.names(state), text)?;
         let mut shard_key = KeyBuilder::new();
         for position in &table.shard_key {
             let Some(value) = columns.iter().position(|at| at == position).and_then(|index| key.get(index)) else {
@@ -276,6 +274,29 @@ impl SessionInner {
         send_rows(output, &[("plan", Column::Text(lines))]).await?;
         Ok(Outcome::rows("EXPLAIN", rows))
     }
+}
+
+/// The query that SHOW stands for, where it stands for one.
+pub(crate) fn shown(show: &Show) -> Option<&'static str> {
+    Some(match show {
+        Show::Tables => {
+            "SELECT table_name, table_type AS type FROM information_schema.tables \
+             WHERE table_schema = 'public' ORDER BY table_name"
+        }
+        Show::Shards => {
+            "SELECT shard_id, state, slots, row_count, storage_bytes, qps FROM system.shards ORDER BY shard_id"
+        }
+        Show::Settings => "SELECT name, value, origin, description FROM system.settings ORDER BY name",
+        Show::Jobs => {
+            "SELECT job_id, kind, state, progress_pct, eta_seconds, migrations_done, migrations_total, statement \
+             FROM system.jobs ORDER BY job_id"
+        }
+        Show::Nodes => "SELECT * FROM system.nodes ORDER BY node_id",
+        Show::Variable(name) if fold(name) == "all" => {
+            "SELECT name, value, description FROM system.settings ORDER BY name"
+        }
+        Show::Columns(_) | Show::Balancer | Show::Variable(_) => return None,
+    })
 }
 
 /// The query that finds the rows of an UPDATE or DELETE.

@@ -4,7 +4,7 @@ use crate::definition::{add_constraint, column_index, drop_column, is_key, renam
 use crate::error::{query_error, undefined_table};
 use crate::evaluate::constant;
 use crate::meta::MetaChange;
-use crate::planning::{Names, byte_span};
+use crate::planning::byte_span;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::Outcome;
 use crate::table::{TableHandle, value_constant};
@@ -27,6 +27,7 @@ impl SessionInner {
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(&name, timeout).await?;
         let _one_at_a_time = self.database.schema_change.lock().await;
+        self.permitted(state)?;
         let Some(handle) = self.database.schemas().tables.get(&name).cloned() else {
             if alter.if_exists {
                 return Ok(Outcome::new("ALTER TABLE"));
@@ -85,6 +86,12 @@ impl SessionInner {
             ast::AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
                 rename_column(table, old_column_name, new_column_name, text)
             }
+            ast::AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(user) } => {
+                let owner = fold(user);
+                let fail = |error: Error| byte_span(user.span, text).map_or(error.clone(), |span| error.at(span));
+                self.database.change_owner(table, &owner).map_err(fail)?;
+                Ok(format!("given to {owner}"))
+            }
             ast::AlterTableOperation::AlterColumn { column_name, op } => {
                 self.alter_column(state, table, column_name, op, text)
             }
@@ -106,8 +113,9 @@ impl SessionInner {
                 }
                 Ok(format!("check {name} dropped"))
             }
-            other => Err(Error::unsupported(format!("ALTER TABLE … {other} is not supported"))
-                .with_hint("ADD, DROP and RENAME COLUMN, ALTER COLUMN SET/DROP DEFAULT, ADD PRIMARY KEY, RENAME TO")),
+            other => Err(Error::unsupported(format!("ALTER TABLE … {other} is not supported")).with_hint(
+                "ADD, DROP and RENAME COLUMN, ALTER COLUMN SET/DROP DEFAULT, ADD PRIMARY KEY, RENAME TO, OWNER TO",
+            )),
         }
     }
 
@@ -134,7 +142,7 @@ impl SessionInner {
         let Some(column) = table.columns.last_mut() else { return Ok(()) };
         if let Some(default) = &column.default {
             let expr = evenkeel_pql::parse_expr(default)?;
-            let planner = self.planning(Names::new(self.view(state)), text)?;
+            let planner = self.planning(self.names(state), text)?;
             let value = constant(&planner.state, expr, &column.column_type, default)?;
             let array = value.to_array().map_err(|error| query_error(error, text))?;
             column.added = value_constant(&Cells::new(&column.column_type, &array)?.value(0)?);
@@ -247,7 +255,7 @@ impl SessionInner {
         new: &Arc<TableHandle>,
         text: &str,
     ) -> Result<u64> {
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', &old.schema.name)]);

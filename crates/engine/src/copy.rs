@@ -7,14 +7,15 @@
 use crate::changes::{Changes, Conflict, Defaults};
 use crate::error::query_error;
 use crate::evaluate::Checks;
-use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, Target};
+use crate::files::{CopyOptions, FileReader, FileWriter, RowOrigin, StreamEncoder, Target};
 use crate::load::BulkLoad;
-use crate::output::{Output, Progress};
-use crate::planning::Names;
+use crate::output::{Event, Input, Output, Progress};
+use crate::planning::Batches;
 use crate::session::{Cancel, SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
 use crate::types::fold;
+use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result};
 use evenkeel_pql::ast::{Copy, CopyDirection, CopyEndpoint, CopySource};
@@ -35,21 +36,25 @@ impl SessionInner {
         output: &Output,
     ) -> Result<Outcome> {
         let path = match &copy.endpoint {
-            CopyEndpoint::File(path) => PathBuf::from(path),
-            CopyEndpoint::Stdin | CopyEndpoint::Stdout => {
-                return Err(Error::unsupported("COPY FROM STDIN and TO STDOUT need a client that streams")
-                    .with_hint("COPY … FROM 'file', or \\format csv and \\o file for a query's rows"));
-            }
+            CopyEndpoint::File(path) => Some(PathBuf::from(path)),
+            CopyEndpoint::Stdin | CopyEndpoint::Stdout => None,
         };
-        let options = CopyOptions::new(Some(&path), &copy.options)?;
+        let options = match &path {
+            Some(path) => CopyOptions::new(Some(path), &copy.options)?,
+            None => CopyOptions::of_stream(&copy.options)?,
+        };
         let rows = match (copy.direction, copy.source) {
             (CopyDirection::From, CopySource::Table { name, columns }) => {
-                self.copy_from(state, &name, &columns, &path, options, text, output).await?
+                let source = match path {
+                    Some(path) => RowSource::File(path),
+                    None => RowSource::Client(output.input().ok_or_else(no_client)?),
+                };
+                self.copy_from(state, &name, &columns, source, options, text, output).await?
             }
             (CopyDirection::From, CopySource::Query(_)) => {
                 return Err(Error::unsupported("COPY FROM takes a table"));
             }
-            (CopyDirection::To, source) => self.copy_to(state, source, &path, &options, text, output).await?,
+            (CopyDirection::To, source) => self.copy_to(state, source, path.as_deref(), &options, text, output).await?,
         };
         Ok(Outcome::rows("COPY", rows))
     }
@@ -60,7 +65,7 @@ impl SessionInner {
         state: &mut SessionState,
         name: &ast::ObjectName,
         columns: &[ast::Ident],
-        path: &Path,
+        source: RowSource,
         options: CopyOptions,
         text: &str,
         output: &Output,
@@ -71,18 +76,19 @@ impl SessionInner {
             columns => columns.iter().map(|column| handle.position(&fold(column))).collect::<Result<_>>()?,
         };
         if state.transaction.is_some() {
-            return self.copy_into_block(state, &handle, &positions, path, options, text, output).await;
+            return self.copy_into_block(state, &handle, &positions, source, options, text, output).await;
         }
         // From here on nobody else writes the table; its schema may have changed while we waited.
         drop(guard);
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(&handle.schema.name, timeout).await?;
+        self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
-        let mut file = Incoming::open(path, options, &table, &positions, output)?;
+        let mut file = Incoming::open(source, options, &table, &positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(&table, &given, &planning.state)?;
         let checks = Checks::compile(&planning.state, &table)?;
@@ -105,17 +111,17 @@ impl SessionInner {
         state: &mut SessionState,
         table: &Arc<TableHandle>,
         positions: &[usize],
-        path: &Path,
+        source: RowSource,
         options: CopyOptions,
         text: &str,
         output: &Output,
     ) -> Result<u64> {
-        let names = Names::new(self.view(state));
+        let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let limit = self.database.settings().size("max_transaction_size");
         let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
-        let mut file = Incoming::open(path, options, table, positions, output)?;
+        let mut file = Incoming::open(source, options, table, positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(table, &given, &planning.state)?;
         while let Some(batch) = file.next().await? {
@@ -133,7 +139,7 @@ impl SessionInner {
         &self,
         state: &SessionState,
         source: CopySource,
-        path: &Path,
+        path: Option<&Path>,
         options: &CopyOptions,
         text: &str,
         output: &Output,
@@ -151,6 +157,7 @@ impl SessionInner {
         };
         let (planning, plan) = self.plan(state, query, text).await?;
         let mut batches = planning.execute(Arc::clone(&plan));
+        let Some(path) = path else { return send(batches, &plan.schema(), options, text, output).await };
         let mut writer = FileWriter::create(path, options, plan.schema())?;
         let mut rows = 0;
         while let Some(batch) = batches.next().await {
@@ -166,6 +173,36 @@ impl SessionInner {
     }
 }
 
+/// Sends rows to the client, in the form of a file.
+async fn send(
+    mut batches: Batches,
+    schema: &Schema,
+    options: &CopyOptions,
+    text: &str,
+    output: &Output,
+) -> Result<u64> {
+    let mut encoder = StreamEncoder::new(options, schema);
+    let mut rows = 0;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|error| query_error(error, text))?;
+        rows += batch.num_rows() as u64;
+        output.send(Event::Copy(encoder.batch(&batch)?)).await?;
+    }
+    output.send(Event::Copy(encoder.finish())).await?;
+    Ok(rows)
+}
+
+/// Where rows come from.
+enum RowSource {
+    File(PathBuf),
+    Client(Input),
+}
+
+fn no_client() -> Error {
+    Error::unsupported("COPY FROM STDIN needs a client that sends rows")
+        .with_hint("COPY … FROM 'file' reads a file where the database is")
+}
+
 /// A file on its way in, read on a thread of its own.
 struct Incoming {
     batches: mpsc::Receiver<Result<RecordBatch>>,
@@ -175,8 +212,9 @@ struct Incoming {
 }
 
 impl Incoming {
-    fn open(
-        path: &Path,
+    /// Reads as much as tells which columns there are.
+    async fn open(
+        source: RowSource,
         options: CopyOptions,
         table: &TableHandle,
         positions: &[usize],
@@ -187,7 +225,14 @@ impl Incoming {
             Target { name: column.name.clone(), column_type: column.column_type.clone() }
         };
         let targets: Vec<Target> = positions.iter().map(target).collect();
-        let reader = FileReader::open(path, &options, &targets)?;
+        if let RowSource::Client(_) = source {
+            output.send(Event::CopyIn(targets.len())).await?;
+        }
+        let reader = blocking(move || match source {
+            RowSource::File(path) => FileReader::open(&path, &options, &targets),
+            RowSource::Client(input) => FileReader::of_stream(input, &options, &targets),
+        });
+        let reader = reader.await?;
         let (sender, batches) = mpsc::channel(AHEAD);
         let (origin, provided) = (reader.origin(), reader.provided());
         let label = format!("COPY {}", table.schema.name);

@@ -11,6 +11,7 @@
 //!
 //! WHAT MAY NEVER HAPPEN: two processes write one directory; a transaction that a crash left half done stays half done.
 
+use crate::access::Users;
 use crate::background::Background;
 use crate::layout::{Layout, Topology};
 use crate::meta::{Meta, MetaChange};
@@ -29,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The version of the directory's format. A directory of another version is refused.
@@ -108,6 +109,9 @@ pub struct Database {
     pub(crate) topology: Arc<Topology>,
     pub(crate) rebalancing: Rebalancing,
     pub(crate) schemas: RwLock<Arc<Schemas>>,
+    pub(crate) users: RwLock<Arc<Users>>,
+    /// Grows after schemas or users have changed: what was decided before has to be decided again.
+    access_epoch: AtomicU64,
     /// Held while a schema changes, so that changes follow one another.
     pub(crate) schema_change: tokio::sync::Mutex<()>,
     pub(crate) table_locks: Mutex<HashMap<String, Arc<tokio::sync::RwLock<()>>>>,
@@ -180,6 +184,8 @@ impl Database {
             rebalancing: Rebalancing::open(&meta, listed, options.on_phase.clone())?,
             topology: Arc::new(Topology::new(Layout::new(slots, shards))),
             schemas: RwLock::new(Arc::new(schemas)),
+            users: RwLock::new(Arc::new(Users::open(&meta)?)),
+            access_epoch: AtomicU64::new(0),
             schema_change: tokio::sync::Mutex::default(),
             table_locks: Mutex::default(),
             settings: RwLock::new(settings),
@@ -451,6 +457,21 @@ impl Database {
     }
 
     /// The shards and their slots, now.
+    /// A system setting that is a whole number.
+    pub fn setting_integer(&self, name: &str) -> i64 {
+        self.settings().integer(name)
+    }
+
+    /// A system setting that is a span of time, in milliseconds.
+    pub fn setting_duration_ms(&self, name: &str) -> u64 {
+        self.settings().duration_ms(name)
+    }
+
+    /// A system setting that is a size, in bytes.
+    pub fn setting_size(&self, name: &str) -> u64 {
+        self.settings().size(name)
+    }
+
     pub(crate) fn layout(&self) -> Arc<Layout> {
         self.topology.layout()
     }
@@ -465,6 +486,16 @@ impl Database {
 
     pub(crate) fn schemas(&self) -> Arc<Schemas> {
         Arc::clone(&self.schemas.read())
+    }
+
+    /// Which schemas and users there are: as long as it is the same, so are they.
+    pub(crate) fn access_epoch(&self) -> u64 {
+        self.access_epoch.load(Ordering::Acquire)
+    }
+
+    /// Notes that schemas or users are others now.
+    pub(crate) fn access_changed(&self) {
+        self.access_epoch.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn event(&self, kind: &str, subject: &str, message: &str) {

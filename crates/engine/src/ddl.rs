@@ -14,7 +14,7 @@ use crate::evaluate::{constant, table_schema};
 use crate::meta::MetaChange;
 use crate::oracle::now_ms;
 use crate::output::Output;
-use crate::planning::{Names, byte_span, resolve};
+use crate::planning::{byte_span, resolve};
 use crate::session::{SessionInner, SessionState};
 use crate::statement::Outcome;
 use crate::table::TableHandle;
@@ -54,6 +54,8 @@ impl Database {
         let mut next = schemas.as_ref().clone();
         apply(&mut next);
         *schemas = Arc::new(next);
+        drop(schemas);
+        self.access_changed();
         Ok(())
     }
 
@@ -228,6 +230,7 @@ impl SessionInner {
             row_versions: Vec::new(),
             next_column: 1,
             created_at: now_ms(),
+            access: catalog::Access::of(state.identity.owner()),
         };
         for definition in &create.columns {
             self.add_column(state, &mut table, definition, text)?;
@@ -260,7 +263,7 @@ impl SessionInner {
         query: &ast::Query,
         text: &str,
     ) -> Result<()> {
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let mut query = query.clone();
         crate::planning::name_columns(&mut query);
         let mut statement = ast::Statement::Query(Box::new(query));
@@ -370,7 +373,7 @@ impl SessionInner {
         column: &catalog::Column,
         text: &str,
     ) -> Result<ScalarValue> {
-        let planner = self.planning(Names::new(self.view(state)), text)?;
+        let planner = self.planning(self.names(state), text)?;
         constant(&planner.state, expr.clone(), &column.column_type, text).map_err(|error| {
             let message = format!("the DEFAULT of \"{}\" is not possible: {}", column.name, error.message);
             Error { message, ..error }
@@ -382,7 +385,7 @@ impl SessionInner {
         let mut shown = table.clone();
         shown.cut_row_version();
         let handle = TableHandle::new(shown);
-        let planner = self.planning(Names::new(self.view(state)), "")?;
+        let planner = self.planning(self.names(state), "")?;
         let schema = table_schema(&handle)?;
         for check in &table.checks {
             let place = |error: Error| {
@@ -435,6 +438,7 @@ impl SessionInner {
         for name in found {
             let _alone = self.database.lock_exclusive(&name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
+            self.permitted(state)?;
             if is_view {
                 let mut change = MetaChange::default();
                 change.delete(&format!("view/{name}"));
@@ -460,6 +464,7 @@ impl SessionInner {
             let name = table_name(&target.name)?;
             let _alone = self.database.lock_exclusive(&name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
+            self.permitted(state)?;
             let schemas = self.database.schemas();
             let Some(handle) = schemas.tables.get(&name) else {
                 let error = undefined_table(&name, schemas.tables.keys().map(String::as_str));
@@ -491,6 +496,7 @@ impl SessionInner {
         }
         let name = table_name(&view.name)?;
         let _one_at_a_time = self.database.schema_change.lock().await;
+        self.permitted(state)?;
         let schemas = self.database.schemas();
         let replaces = view.or_replace && schemas.views.contains_key(&name);
         if view.if_not_exists && schemas.views.contains_key(&name) {
@@ -500,7 +506,7 @@ impl SessionInner {
             self.name_taken(&name, false, false, &view.name, text)?;
         }
         // The query must be one now; it is planned anew whenever it is used.
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let mut named = view.query.clone();
         crate::planning::name_columns(&mut named);
         let mut statement = ast::Statement::Query(named.clone());
@@ -514,6 +520,11 @@ impl SessionInner {
             name: name.clone(),
             query: named.to_string(),
             columns: view.columns.iter().map(|column| fold(&column.name)).collect(),
+            // A view that is replaced stays whose it was, and what others may do with it.
+            access: schemas
+                .views
+                .get(&name)
+                .map_or_else(|| catalog::Access::of(state.identity.owner()), |replaced| replaced.access.clone()),
         };
         let mut change = MetaChange::default();
         change.put(&format!("view/{name}"), &stored)?;

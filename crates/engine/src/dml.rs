@@ -55,6 +55,8 @@ impl SessionInner {
                 None => guard = Some(acquired),
             }
         }
+        // While it waited, the table may have become another one.
+        self.permitted(state)?;
         let schemas = self.database.schemas();
         match schemas.tables.get(&table) {
             Some(handle) => Ok((Arc::clone(handle), guard)),
@@ -106,7 +108,7 @@ impl SessionInner {
         let given = insert_columns(&table, &insert, source.as_deref(), text)?;
         let original = source.clone();
         let source = source.map(|query| with_defaults(*query, &table, &given, text)).transpose()?;
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let mut source = self.resolved(source, &mut names, text)?;
         let view = names.view.clone();
         let mut planning = self.planning(names, text)?;
@@ -144,7 +146,7 @@ impl SessionInner {
         let rows = changes.rows;
         let returned = self.take_over(state, changes, output).await?;
         drop(guard);
-        self.returning(&table, returned, insert.returning.take(), text, output).await?;
+        self.returning(state, &table, returned, insert.returning.take(), text, output).await?;
         Ok(Outcome { tag: format!("{} {rows}", if upsert { "UPSERT" } else { "INSERT 0" }), rows })
     }
 
@@ -188,6 +190,7 @@ impl SessionInner {
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
         let _alone = self.database.lock_exclusive(table, timeout).await?;
+        self.permitted(state)?;
         let handle = self.database.schemas().tables.get(table).cloned();
         let handle = handle.ok_or_else(|| crate::error::undefined_table(table, []))?;
         self.load_rows(state, &handle, given, query, text, output).await
@@ -203,7 +206,7 @@ impl SessionInner {
         text: &str,
         output: &Output,
     ) -> Result<u64> {
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
@@ -260,6 +263,7 @@ impl SessionInner {
     /// Sends what RETURNING asks for.
     async fn returning(
         &self,
+        state: &SessionState,
         table: &TableHandle,
         rows: Vec<RecordBatch>,
         items: Option<Vec<ast::SelectItem>>,
@@ -279,7 +283,7 @@ impl SessionInner {
         let name = table.schema.name.clone();
         let memory = MemTable::try_new(schema, vec![rows]).map_err(|error| query_error(error, text))?;
         let view = ReadView::latest(&self.database, std::time::Duration::ZERO);
-        let mut names = Names::new(view);
+        let mut names = Names::new(view, state.identity.clone());
         names.extra = HashMap::from([(name.clone(), Arc::new(memory) as _)]);
         let planning = self.planning(names, text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
@@ -303,14 +307,15 @@ impl SessionInner {
         text: &str,
         output: &Output,
     ) -> Result<Outcome> {
-        if let Some(rows) = self.point_update(state, &update, text, output).await? {
+        let rows = self.point_update(state, &update, text, output).await;
+        if let Some(rows) = rows.map_err(|error| self.discreet(state, error))? {
             return Ok(Outcome::rows("UPDATE", rows));
         }
         let mut tried = 0;
         loop {
             match self.update_once(state, update.clone(), text, output).await {
                 Err(error) if self.again(&mut tried, &error, state, output).await => {}
-                outcome => return outcome,
+                outcome => return outcome.map_err(|error| self.discreet(state, error)),
             }
         }
     }
@@ -359,7 +364,7 @@ impl SessionInner {
         let rows = changes.rows;
         let returned = self.take_over(state, changes, output).await?;
         drop(guard);
-        self.returning(&table, returned, update.returning.take(), text, output).await?;
+        self.returning(state, &table, returned, update.returning.take(), text, output).await?;
         Ok(Outcome::rows("UPDATE", rows))
     }
 
@@ -411,7 +416,7 @@ impl SessionInner {
         let rows = changes.rows;
         let returned = self.take_over(state, changes, output).await?;
         drop(guard);
-        self.returning(&table, returned, delete.returning.take(), text, output).await?;
+        self.returning(state, &table, returned, delete.returning.take(), text, output).await?;
         Ok(Outcome::rows("DELETE", rows))
     }
 
@@ -424,7 +429,7 @@ impl SessionInner {
         returning: bool,
         text: &'t str,
     ) -> Result<(Changes, Planning<'t>, Arc<dyn datafusion::physical_plan::ExecutionPlan>)> {
-        let mut names = Names::new(self.view(state));
+        let mut names = self.names(state);
         let scan = TableScan::with_hidden(Arc::clone(table), names.view.clone());
         names.extra.insert(table.schema.name.clone(), Arc::new(scan));
         let Some(mut query) = self.resolved(Some(query), &mut names, text)? else {
@@ -441,7 +446,7 @@ impl SessionInner {
 }
 
 /// The positions of the columns that an INSERT gives.
-fn insert_columns(
+pub(crate) fn insert_columns(
     table: &TableHandle,
     insert: &ast::Insert,
     source: Option<&ast::Query>,

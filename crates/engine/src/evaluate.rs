@@ -109,7 +109,7 @@ pub(crate) fn cast(array: &ArrayRef, column: &ColumnType, name: &str) -> Result<
 /// The timestamp that an `AS OF` means.
 pub(crate) fn timestamp(time: &ast::Expr, names: &Names, text: &str) -> Result<Timestamp> {
     let database = &names.view.database;
-    let state = database.planner.state(Names::new(names.view.clone()));
+    let state = database.planner.state(Names::new(names.view.clone(), names.identity.clone()));
     let value = constant(&state, time.clone(), &ColumnType::TimestampTz, text)?;
     let span = byte_span(time.span(), text);
     let fail = |error: Error| span.clone().map_or(error.clone(), |span| error.at(span));

@@ -45,6 +45,17 @@ fn quoting(name: &str, quote: fn(&str) -> String) -> ScalarUDF {
     create_udf(name, vec![DataType::Utf8View], DataType::Utf8View, Volatility::Immutable, answer)
 }
 
+/// `current_user`, which stands without brackets, and its other names.
+pub(crate) fn current_user(name: &str) -> ScalarUDF {
+    let text = ScalarValue::Utf8View(Some(name.to_string()));
+    let answer = Arc::new(move |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(text.clone())));
+    create_udf("current_user", vec![], DataType::Utf8View, Volatility::Stable, answer).with_aliases([
+        "session_user",
+        "user",
+        "current_role",
+    ])
+}
+
 /// `version()`: ours, not DataFusion's.
 fn version() -> ScalarUDF {
     let text = ScalarValue::Utf8View(Some(format!("Evenkeel {}", env!("CARGO_PKG_VERSION"))));

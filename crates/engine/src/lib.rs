@@ -1,9 +1,10 @@
 //! Sessions, transactions, DataFusion over shards, DDL and DML.
 //!
 //! A [`Database`] is a directory; a [`Session`] runs statements against it, one after another, and answers each with a
-//! stream of [`Event`]s. The life of a statement: `session` (lists it, limits it) → `statement` (what kind) → `planning`
+//! stream of [`Event`]s. The life of a statement: `session` (lists it, limits it) → `statement` (what kind) → `access` (whether it may) → `planning`
 //! (names, DataFusion) → `scan` over shards for what is read, `dml` → `transaction` or `load` for what is written.
 
+mod access;
 mod administration;
 mod alter;
 mod arithmetic;
@@ -18,6 +19,7 @@ mod dml;
 mod error;
 mod evaluate;
 mod files;
+mod foreign;
 mod functions;
 mod interval;
 mod json;
@@ -28,6 +30,8 @@ mod meta;
 mod operators;
 mod oracle;
 mod output;
+mod parameters;
+mod parsed;
 mod planning;
 mod point;
 mod prepared;
@@ -49,9 +53,13 @@ mod validate;
 mod values;
 mod view;
 
+pub use access::Verifier;
 pub use database::{Database, OnPhase, OpenOptions, PhaseHook};
 pub use datafusion::common::ScalarValue;
 pub use evenkeel_storage::codec::Value;
+pub use files::{ColumnText, parse_value};
 pub use output::{Event, Progress};
+pub use parameters::field_type;
+pub use parsed::{CopyStream, Parsed, copy_stream_of, may_share_a_block};
 pub use prepared::{Prepared, PreparedUpdate};
-pub use session::{Answer, Session, TransactionState};
+pub use session::{Answer, Session, SessionOptions, TransactionState};

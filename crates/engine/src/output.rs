@@ -4,6 +4,7 @@ use crate::session::Cancel;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result, SqlState};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -19,6 +20,10 @@ pub enum Event {
     Notice { message: String, hint: Option<String> },
     /// How far a long statement has come.
     Progress(Progress),
+    /// A COPY FROM STDIN waits for its rows: of how many columns.
+    CopyIn(usize),
+    /// Rows of a COPY TO STDOUT, in the file's format.
+    Copy(Vec<u8>),
     /// The statement is done; PostgreSQL's command tag.
     Complete(String),
 }
@@ -37,16 +42,44 @@ pub struct Progress {
     pub rows: u64,
 }
 
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let unit = if self.in_bytes { "bytes" } else { "rows" };
+        match self.total.filter(|total| *total > 0) {
+            Some(total) => {
+                let percent = self.done as f64 * 100.0 / total as f64;
+                write!(f, "{}: {} of {total} {unit} ({percent:.0} %)", self.label, self.done)
+            }
+            None => write!(f, "{}: {} {unit}", self.label, self.done),
+        }
+    }
+}
+
+/// What a client sends of a COPY FROM STDIN.
+pub(crate) type Input = Box<dyn std::io::Read + Send>;
+
 /// Where a running statement sends its answer. Slow readers slow it down.
 #[derive(Clone)]
 pub(crate) struct Output {
     sender: mpsc::Sender<Result<Event>>,
     pub(crate) cancel: Arc<Cancel>,
+    /// What the client sends, for the one statement that takes it.
+    input: Arc<Mutex<Option<Input>>>,
 }
 
 impl Output {
     pub(crate) fn new(sender: mpsc::Sender<Result<Event>>, cancel: Arc<Cancel>) -> Self {
-        Self { sender, cancel }
+        Self { sender, cancel, input: Arc::default() }
+    }
+
+    /// With what the client sends.
+    pub(crate) fn with_input(self, input: Input) -> Self {
+        Self { input: Arc::new(Mutex::new(Some(input))), ..self }
+    }
+
+    /// What the client sends, if it sends something and nobody has taken it.
+    pub(crate) fn input(&self) -> Option<Input> {
+        self.input.lock().take()
     }
 
     /// For a statement that answers with nothing but its outcome.

@@ -1,6 +1,7 @@
 //! From a statement's tree to a DataFusion plan: names are looked up in one view of the database, and everything that is
 //! wrong is said with its place.
 
+use crate::access::{Identity, Need, authorize, may_read, visible};
 use crate::arithmetic::CheckedArithmetic;
 use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
@@ -19,13 +20,13 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
-use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM};
-use evenkeel_model::{Error, Result, Span, SqlState};
+use evenkeel_catalog::{INFORMATION_SCHEMA, PUBLIC, SYSTEM, SystemTable};
+use evenkeel_model::{Error, Privilege, Result, Span, SqlState};
 use evenkeel_storage::codec::arrow_type;
 use futures::StreamExt;
 use parking_lot::RwLock;
@@ -113,7 +114,11 @@ impl Planner {
         let planner = Arc::clone(&self.base.read());
         let mut state = planner.as_ref().clone();
         state.mark_start_execution();
-        state.register_catalog_list(Arc::new(StatementCatalog { names: Arc::new(names), planner, depth: 0 }));
+        let current_user = Arc::new(crate::functions::current_user(&names.identity.name));
+        // Functions are added, never refused.
+        let _ = state.register_udf(Arc::clone(&current_user));
+        let catalog = StatementCatalog { names: Arc::new(names), planner, current_user, depth: 0 };
+        state.register_catalog_list(Arc::new(catalog));
         state
     }
 }
@@ -173,13 +178,18 @@ impl TypePlanner for PqlTypes {
             }
             _ => None,
         };
-        Ok(ours.map(|column| Arc::new(arrow::datatypes::Field::new("", arrow_type(&column), true))))
+        Ok(ours.map(|column| {
+            let field = arrow::datatypes::Field::new("", arrow_type(&column), true);
+            Arc::new(crate::parameters::marked(field, &column))
+        }))
     }
 }
 
 /// The names that a statement can use.
 pub(crate) struct Names {
     pub(crate) view: ReadView,
+    /// Who reads what they mean.
+    pub(crate) identity: Identity,
     pub(crate) schemas: Arc<Schemas>,
     /// Tables of this statement only, by name; they hide stored ones.
     pub(crate) extra: HashMap<String, Arc<dyn TableProvider>>,
@@ -188,9 +198,9 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new(view: ReadView) -> Self {
+    pub(crate) fn new(view: ReadView, identity: Identity) -> Self {
         let schemas = view.database.schemas();
-        Self { view, schemas, extra: HashMap::new(), times: HashMap::new() }
+        Self { view, identity, schemas, extra: HashMap::new(), times: HashMap::new() }
     }
 
     /// Whether a name in a schema means something.
@@ -202,8 +212,28 @@ impl Names {
                     || self.schemas.tables.contains_key(name)
                     || self.schemas.views.contains_key(name)
             }
-            _ => evenkeel_catalog::computed_tables().any(|table| table.schema_name == schema && table.name == name),
+            _ => computed_table(schema, name).is_some(),
         }
+    }
+
+    /// Whether the reader may read what a name in a schema means.
+    ///
+    /// # Errors
+    /// 42501
+    fn permit(&self, schema: &str, name: &str) -> Result<()> {
+        if self.identity.is_unrestricted() {
+            return Ok(());
+        }
+        if schema != PUBLIC {
+            let table = computed_table(schema, name);
+            return table.map_or(Ok(()), |table| may_read(&self.identity, table, &self.schemas));
+        }
+        // What the statement itself brings was decided when it was brought.
+        if self.extra.contains_key(name) {
+            return Ok(());
+        }
+        let name = self.times.get(name).map_or(name, |(name, _)| name);
+        authorize(&self.identity, &[Need::Table(Privilege::Select, name.to_string())], &self.schemas)
     }
 
     fn candidates(&self) -> Vec<String> {
@@ -213,21 +243,22 @@ impl Names {
     }
 }
 
+fn computed_table(schema: &str, name: &str) -> Option<&'static SystemTable> {
+    evenkeel_catalog::computed_tables().find(|table| table.schema_name == schema && table.name == name)
+}
+
+#[derive(Clone)]
 struct StatementCatalog {
     names: Arc<Names>,
     planner: Arc<SessionState>,
+    /// The user of the session, also within views.
+    current_user: Arc<ScalarUDF>,
     depth: usize,
 }
 
 impl std::fmt::Debug for StatementCatalog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("StatementCatalog")
-    }
-}
-
-impl Clone for StatementCatalog {
-    fn clone(&self) -> Self {
-        Self { names: Arc::clone(&self.names), planner: Arc::clone(&self.planner), depth: self.depth }
     }
 }
 
@@ -270,9 +301,9 @@ impl SchemaProvider for StatementSchema {
 
     async fn table(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         let names = &self.catalog.names;
+        names.permit(self.schema, name).map_err(external)?;
         if self.schema != PUBLIC {
-            let table = evenkeel_catalog::computed_tables().find(|t| t.schema_name == self.schema && t.name == name);
-            return table.map(|table| self.catalog.computed(table)).transpose();
+            return computed_table(self.schema, name).map(|table| self.catalog.computed(table)).transpose();
         }
         if let Some(extra) = names.extra.get(name) {
             return Ok(Some(Arc::clone(extra)));
@@ -296,8 +327,9 @@ impl SchemaProvider for StatementSchema {
 }
 
 impl StatementCatalog {
-    fn computed(&self, table: &'static evenkeel_catalog::SystemTable) -> DfResult<Arc<dyn TableProvider>> {
-        let batch = (table.batch)(&self.names.view.database.snapshot());
+    fn computed(&self, table: &'static SystemTable) -> DfResult<Arc<dyn TableProvider>> {
+        let snapshot = visible(self.names.view.database.snapshot(), &self.names.identity);
+        let batch = (table.batch)(&snapshot);
         Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
     }
 
@@ -307,7 +339,12 @@ impl StatementCatalog {
             return Err(external(Error::new(SqlState::ProgramLimitExceeded, message)));
         }
         let mut state = self.planner.as_ref().clone();
-        let mut names = Names::new(view);
+        state.register_udf(Arc::clone(&self.current_user))?;
+        let owner = match &stored.access.owner {
+            None => Identity::built_in(),
+            Some(owner) => view.database.users().identity(owner, None).map_err(external)?,
+        };
+        let mut names = Names::new(view, owner);
         let inside = |error: Error| {
             let message = format!("in view \"{}\": {}", stored.name, error.message);
             external(Error { message, span: None, ..error })
@@ -317,7 +354,7 @@ impl StatementCatalog {
             return Err(external(Error::internal(format!("view \"{}\" is not a query", stored.name))));
         };
         resolve(&mut statement, &mut names, &stored.query).map_err(inside)?;
-        let catalog = Self { names: Arc::new(names), planner: Arc::clone(&self.planner), depth: self.depth + 1 };
+        let catalog = Self { names: Arc::new(names), depth: self.depth + 1, ..self.clone() };
         state.register_catalog_list(Arc::new(catalog));
         let plan = Box::pin(state.statement_to_plan(DfStatement::Statement(statement)));
         let plan = plan.await.map_err(|error| inside(query_error(error, &stored.query)))?;
@@ -428,10 +465,17 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
             return Err(Error::new(SqlState::UndefinedTable, format!("database \"{reference}\" does not exist")));
         }
         let schema = reference.schema().unwrap_or(PUBLIC);
+        let located = |error: Error| match place(statement, reference.table(), text) {
+            Some(span) => error.at(span),
+            None => error,
+        };
         if names.knows(schema, reference.table()) {
+            names.permit(schema, reference.table()).map_err(located)?;
             continue;
         }
         if schema == PUBLIC && crate::files::is_file_name(reference.table()) {
+            let need = Need::ServerFiles(reference.table().to_string());
+            authorize(&names.identity, &[need], &names.schemas).map_err(located)?;
             let file = crate::files::FileTable::open(Path::new(reference.table()))?;
             names.extra.insert(reference.table().to_string(), Arc::new(file));
             continue;
@@ -441,11 +485,7 @@ pub(crate) fn resolve(statement: &mut ast::Statement, names: &mut Names, text: &
             _ => format!("{schema}.{}", reference.table()),
         };
         let candidates = names.candidates();
-        let error = undefined_table(&name, candidates.iter().map(String::as_str));
-        return Err(match place(statement, reference.table(), text) {
-            Some(span) => error.at(span),
-            None => error,
-        });
+        return Err(located(undefined_table(&name, candidates.iter().map(String::as_str))));
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! not exactly of it goes the long way and means the same there. What was recognised can be kept ([`crate::prepared`]),
 //! so that a repeated statement costs a look-up and little else.
 
-use crate::database::Database;
+use crate::access::{Identity, Need, authorize};
+use crate::database::{Database, Schemas};
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
 use crate::session::{SessionInner, SessionState};
@@ -13,12 +14,13 @@ use crate::table::TableHandle;
 use crate::transaction::Transaction;
 use crate::types::{fold, table_name};
 use crate::view::ReadView;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::ArrayRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use datafusion::common::ScalarValue;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
-use evenkeel_model::{ColumnType, Error, Result, SqlState};
-use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value};
+use evenkeel_model::{ColumnType, Error, Privilege, Result, SqlState};
+use evenkeel_storage::codec::{Cells, ColumnBuilder, KeyBuilder, Value, arrow_type};
 use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
 use std::borrow::Cow;
@@ -44,7 +46,7 @@ pub(crate) struct Point {
 
 /// The table, key and nothing else of `FROM t WHERE key = …`.
 fn point_of(
-    database: &Database,
+    schemas: &Schemas,
     from: &[ast::TableWithJoins],
     selection: Option<&ast::Expr>,
 ) -> Option<(Arc<TableHandle>, Vec<KeyPart>)> {
@@ -52,7 +54,6 @@ fn point_of(
     let ast::TableFactor::Table { name, alias: None, args: None, version: None, sample: None, .. } = relation else {
         return None;
     };
-    let schemas = database.schemas();
     let table = schemas.tables.get(&table_name(name).ok()?)?;
     if !joins.is_empty() || table.schema.has_hidden_key() {
         return None;
@@ -121,7 +122,7 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
 
 impl Point {
     /// Recognises a query for one row.
-    pub(crate) fn of(database: &Database, query: &ast::Query) -> Option<Self> {
+    pub(crate) fn of(schemas: &Schemas, query: &ast::Query) -> Option<Self> {
         let ast::Query { with: None, body, order_by: None, fetch: None, for_clause: None, pipe_operators, .. } = query
         else {
             return None;
@@ -154,11 +155,39 @@ impl Point {
             }
             _ => return None,
         };
-        let (table, key) = point_of(database, &select.from, selection)?;
+        let (table, key) = point_of(schemas, &select.from, selection)?;
         let (columns, names) = projection(&table, items)?;
         let field = |(at, name): (&usize, String)| table.arrow.field(*at).clone().with_name(name);
         let schema = Arc::new(Schema::new(columns.iter().zip(names).map(field).collect::<Vec<_>>()));
         Some(Self { key_types: table.key_types(), table, key, columns, schema })
+    }
+
+    /// The types of its parameters, by number; `None` where a number is left out.
+    pub(crate) fn parameter_types(&self) -> Vec<Option<ColumnType>> {
+        let mut types = Vec::new();
+        for (part, column) in self.key.iter().zip(&self.key_types) {
+            if let KeyPart::Parameter(number) = part {
+                types.resize(types.len().max(number + 1), None);
+                types[*number] = Some(column.clone());
+            }
+        }
+        types
+    }
+
+    /// Whether the table is still as it was when this was recognised.
+    pub(crate) fn is_current(&self, schemas: &Schemas) -> bool {
+        schemas.tables.get(&self.table.schema.name).is_some_and(|table| Arc::ptr_eq(table, &self.table))
+    }
+
+    /// Whether somebody may read the row, under the schemas that it was recognised by.
+    ///
+    /// # Errors
+    /// 42501
+    pub(crate) fn permit(&self, identity: &Identity, schemas: &Schemas) -> Result<()> {
+        if identity.is_unrestricted() {
+            return Ok(());
+        }
+        authorize(identity, &[Need::Table(Privilege::Select, self.table.schema.name.clone())], schemas)
     }
 
     /// The row's key with these parameters.
@@ -245,11 +274,24 @@ impl SessionInner {
         query: &ast::Query,
         output: &Output,
     ) -> Result<Option<u64>> {
-        let Some(point) = Point::of(&self.database, query) else { return Ok(None) };
+        let schemas = self.database.schemas();
+        let Some(point) = Point::of(&schemas, query) else { return Ok(None) };
         if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
-        let key = point.row_key(&[], &mut KeyBuilder::new())?;
+        point.permit(&state.identity, &schemas)?;
+        self.fetch_point(state, &point, &[], output).await.map(Some)
+    }
+
+    /// Answers a query for one row, which its user may read. Returns how many rows there were.
+    pub(crate) async fn fetch_point(
+        &self,
+        state: &SessionState,
+        point: &Point,
+        parameters: &[ScalarValue],
+        output: &Output,
+    ) -> Result<u64> {
+        let key = point.row_key(parameters, &mut KeyBuilder::new())?;
         let ids = point.table.ids(&point.columns);
         let projection = point.table.format.projection(&ids);
         let columns = point.columns.iter();
@@ -261,12 +303,12 @@ impl SessionInner {
             .transpose()?;
         output.send(Event::Schema(Arc::clone(&point.schema))).await?;
         if found.is_none() {
-            return Ok(Some(0));
+            return Ok(0);
         }
         let arrays = builders.iter_mut().map(ColumnBuilder::finish).collect();
         let batch = RecordBatch::try_new(Arc::clone(&point.schema), arrays).map_err(crate::error::arrow_error)?;
         output.send(Event::Batch(batch)).await?;
-        Ok(Some(1))
+        Ok(1)
     }
 
     /// Carries out an UPDATE of one row, if it is one. Returns how many rows there were.
@@ -280,7 +322,8 @@ impl SessionInner {
         if update.returning.is_some() {
             return Ok(None);
         }
-        let Some(prepared) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+        let compiled = PointUpdate::of(&self.database, &state.identity, update, text, &[])?;
+        let Some(prepared) = compiled else { return Ok(None) };
         if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
             return Ok(None);
         }
@@ -302,7 +345,8 @@ impl SessionInner {
         let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
             prepared
         } else {
-            let Some(again) = PointUpdate::of(&self.database, update, text)? else { return Ok(None) };
+            let again = PointUpdate::of(&self.database, &state.identity, update, text, &prepared.parameters)?;
+            let Some(again) = again else { return Ok(None) };
             compiled = again;
             &compiled
         };
@@ -356,10 +400,19 @@ pub(crate) struct PointUpdate {
     point: Point,
     assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
     checks: Checks,
+    /// The types of its parameters, which follow the table's columns in what the new values are computed from.
+    parameters: Vec<ColumnType>,
 }
 
 impl PointUpdate {
-    pub(crate) fn of(database: &Arc<Database>, update: &ast::Update, text: &str) -> Result<Option<Self>> {
+    /// Recognises an UPDATE of one row. `parameters` are the types of those that its new values may name.
+    pub(crate) fn of(
+        database: &Arc<Database>,
+        identity: &Identity,
+        update: &ast::Update,
+        text: &str,
+        parameters: &[ColumnType],
+    ) -> Result<Option<Self>> {
         let plain =
             update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
         let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
@@ -367,16 +420,20 @@ impl PointUpdate {
             return Ok(None);
         }
         let from = std::slice::from_ref(&update.table);
-        let Some((table, key)) = point_of(database, from, update.selection.as_ref()) else { return Ok(None) };
+        let Some((table, key)) = point_of(&database.schemas(), from, update.selection.as_ref()) else {
+            return Ok(None);
+        };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let simple = |expr: &ast::Expr| {
-            // Sub-queries, functions, parameters and DEFAULT are the planner's, and so are numbers with a point: there they
+            // Sub-queries, functions and DEFAULT are the planner's, and so are numbers with a point: there they
             // are read as exact decimals.
             let mut simple = true;
             let _ = ast::visit_expressions(expr, |expr| {
                 simple &= match expr {
                     ast::Expr::Value(value) => match &value.value {
-                        ast::Value::Placeholder(_) => false,
+                        ast::Value::Placeholder(name) => {
+                            crate::parameters::number(name).is_some_and(|number| number < parameters.len())
+                        }
                         ast::Value::Number(number, _) => !number.contains(['.', 'e', 'E']),
                         _ => true,
                     },
@@ -399,18 +456,40 @@ impl PointUpdate {
             database.planner.expressions()
         } else {
             let view = ReadView::latest(database, std::time::Duration::ZERO);
-            Arc::new(database.planner.state(crate::planning::Names::new(view)))
+            Arc::new(database.planner.state(crate::planning::Names::new(view, identity.clone())))
         };
-        let schema = crate::evaluate::table_schema(&table)?;
+        let schema = with_parameters(&table.arrow, parameters);
+        let schema = DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &schema)
+            .map_err(|error| crate::error::query_error(error, text))?;
         let assignments = set
             .into_iter()
-            .map(|(position, value)| Ok((position, compile(&planner, value, &schema, text)?)))
+            .map(|(position, mut value)| {
+                name_parameters(&mut value);
+                Ok((position, compile(&planner, value, &schema, text)?))
+            })
             .collect::<Result<_>>()?;
         let checks = Checks::compile(&planner, &table)?;
         let columns = (0..table.arrow.fields().len()).collect();
         let schema = Arc::clone(&table.arrow);
         let point = Point { key_types: table.key_types(), table, key, columns, schema };
-        Ok(Some(Self { name, point, assignments, checks }))
+        Ok(Some(Self { name, point, assignments, checks, parameters: parameters.to_vec() }))
+    }
+
+    /// The row and the parameters, as the new values are computed from them.
+    fn inputs(&self, mut columns: Vec<ArrayRef>, parameters: &[ScalarValue]) -> Result<RecordBatch> {
+        let table = &self.point.table;
+        if self.parameters.is_empty() {
+            return crate::changes::with_columns(table, columns);
+        }
+        for (number, column) in self.parameters.iter().enumerate() {
+            let value = parameters.get(number).ok_or_else(|| {
+                Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
+            })?;
+            let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
+            columns.push(crate::evaluate::cast(&array, column, "")?);
+        }
+        let schema = Arc::new(with_parameters(&table.arrow, &self.parameters));
+        RecordBatch::try_new(schema, columns).map_err(crate::error::arrow_error)
     }
 
     /// What the row becomes; `None` where there is none.
@@ -429,7 +508,7 @@ impl PointUpdate {
             return Ok(None);
         }
         let mut arrays: Vec<_> = builders.iter_mut().map(ColumnBuilder::finish).collect();
-        let old = crate::changes::with_columns(table, arrays.clone())?;
+        let old = self.inputs(arrays.clone(), parameters)?;
         for (position, value) in &self.assignments {
             let value = value
                 .evaluate(&old)
@@ -443,4 +522,25 @@ impl PointUpdate {
         table.encoder(&new)?.row(0, &mut row)?;
         Ok(Some(Mutation { key, operation: Operation::Put(row) }))
     }
+}
+
+/// A table's columns, and a column for every parameter.
+fn with_parameters(columns: &Schema, parameters: &[ColumnType]) -> Schema {
+    let parameter = |(number, column): (usize, &ColumnType)| {
+        Arc::new(Field::new(format!("${}", number + 1), arrow_type(column), true))
+    };
+    let parameters = parameters.iter().enumerate().map(parameter);
+    Schema::new(columns.fields().iter().cloned().chain(parameters).collect::<Vec<_>>())
+}
+
+/// Makes parameters the columns of [`with_parameters`].
+fn name_parameters(expr: &mut ast::Expr) {
+    let _ = ast::visit_expressions_mut(expr, |expr| {
+        if let ast::Expr::Value(value) = expr
+            && let ast::Value::Placeholder(name) = &value.value
+        {
+            *expr = ast::Expr::Identifier(ast::Ident::with_quote('"', name.clone()));
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
 }

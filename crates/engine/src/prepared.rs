@@ -1,6 +1,6 @@
 //! Statements about one row that are prepared once and carried out often, with other parameters each time.
 
-use crate::database::Database;
+use crate::access::{Need, update_needs};
 use crate::output::Output;
 use crate::point::{Point, PointUpdate};
 use crate::session::{Session, SessionInner, Work};
@@ -17,10 +17,13 @@ use std::sync::Arc;
 ///
 /// It reads what is committed when it is asked, outside the session's transaction block.
 pub struct Prepared {
-    database: Arc<Database>,
+    session: Arc<SessionInner>,
+    query: ast::Query,
     point: Point,
     ids: Vec<u32>,
     key: KeyBuilder,
+    /// As long as the database has this one, the table is as it was and may be read.
+    access_epoch: u64,
 }
 
 impl std::fmt::Debug for Prepared {
@@ -34,6 +37,7 @@ pub struct PreparedUpdate {
     session: Arc<SessionInner>,
     pub(crate) text: String,
     pub(crate) update: ast::Update,
+    needs: Vec<Need>,
     pub(crate) compiled: PointUpdate,
 }
 
@@ -55,9 +59,12 @@ impl Session {
         };
         let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text)?.kind else { return Err(not_one()) };
         let ast::Statement::Query(query) = *statement else { return Err(not_one()) };
-        let point = Point::of(&self.inner.database, &query).ok_or_else(not_one)?;
-        let ids = point.table.ids(&point.columns);
-        Ok(Prepared { database: Arc::clone(&self.inner.database), point, ids, key: KeyBuilder::new() })
+        let access_epoch = self.inner.database.access_epoch();
+        let schemas = self.inner.database.schemas();
+        let point = Point::of(&schemas, &query).ok_or_else(not_one)?;
+        point.permit(&self.inner.identity()?, &schemas)?;
+        let (session, ids) = (Arc::clone(&self.inner), point.table.ids(&point.columns));
+        Ok(Prepared { session, query: *query, point, ids, key: KeyBuilder::new(), access_epoch })
     }
 
     /// Prepares `UPDATE t SET … WHERE key = $1 …`.
@@ -71,8 +78,10 @@ impl Session {
         };
         let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text)?.kind else { return Err(not_one()) };
         let ast::Statement::Update(update) = *statement else { return Err(not_one()) };
-        let compiled = PointUpdate::of(&self.inner.database, &update, text)?.ok_or_else(not_one)?;
-        Ok(PreparedUpdate { session: Arc::clone(&self.inner), text: text.to_string(), update, compiled })
+        let (identity, needs) = (self.inner.identity()?, update_needs(&update));
+        self.inner.database.permits(&identity, &needs)?;
+        let compiled = PointUpdate::of(&self.inner.database, &identity, &update, text, &[])?.ok_or_else(not_one)?;
+        Ok(PreparedUpdate { session: Arc::clone(&self.inner), text: text.to_string(), update, needs, compiled })
     }
 }
 
@@ -97,8 +106,13 @@ impl SessionInner {
         output: &Output,
     ) -> Result<crate::statement::Outcome> {
         self.check_writing_block(state)?;
+        if !state.identity.is_unrestricted() {
+            state.needs.clone_from(&prepared.needs);
+            self.permitted(state)?;
+        }
         let PreparedUpdate { text, update, compiled, .. } = prepared;
-        let rows = self.update_point(state, compiled, update, parameters, text, output).await?.ok_or_else(|| {
+        let rows = self.update_point(state, compiled, update, parameters, text, output).await;
+        let rows = rows.map_err(|error| self.discreet(state, error))?.ok_or_else(|| {
             Error::unsupported("the table has changed: the statement is no update of one row by its key any more")
                 .with_hint("prepare it again, or send it as text")
         })?;
@@ -115,20 +129,40 @@ impl Prepared {
     /// Calls `each` with the index and value of every column of the row, if there is one; returns whether there is.
     ///
     /// # Errors
-    /// 42P02 for a missing parameter, or what the disk says.
+    /// 42P02 for a missing parameter; 42501 when the right to it was revoked; 0A000 when the table has changed so that the
+    /// answer would have other columns; what the disk says.
     pub fn get(&mut self, parameters: &[ScalarValue], mut each: impl FnMut(usize, &Value<'_>)) -> Result<bool> {
+        if self.access_epoch != self.session.database.access_epoch() {
+            self.renew()?;
+        }
+        let database = &self.session.database;
         let key = self.point.row_key(parameters, &mut self.key)?;
         let table = &self.point.table;
         // A version that this reads is collected only after minutes: no need to register the reader.
         let (read, layout) = {
-            let layout = self.database.topology.steady();
-            (self.database.oracle.read(), Arc::clone(&layout))
+            let layout = database.topology.steady();
+            (database.oracle.read(), Arc::clone(&layout))
         };
-        let hidden = self.database.hidden_loads(table.schema.id, read);
+        let hidden = database.hidden_loads(table.schema.id, read);
         let view = View { read, hidden: &hidden, lock_timeout: std::time::Duration::from_secs(10), map: None };
         let projection = table.format.projection(&self.ids);
         let found =
             layout.shard_of(&key)?.get(&key, &view, |row| projection.read(row, |index, value| each(index, value)))?;
         found.transpose().map(|found| found.is_some())
+    }
+
+    /// Prepares the query again, because tables or users are others now.
+    fn renew(&mut self) -> Result<()> {
+        let access_epoch = self.session.database.access_epoch();
+        let (identity, schemas) = (self.session.identity()?, self.session.database.schemas());
+        let point = Point::of(&schemas, &self.query).filter(|point| point.schema == self.point.schema);
+        let point = point.ok_or_else(|| {
+            Error::unsupported("the table has changed: the query gives other columns, or is none of one row any more")
+                .with_hint("prepare it again, or send it as text")
+        })?;
+        point.permit(&identity, &schemas)?;
+        self.ids = point.table.ids(&point.columns);
+        (self.point, self.access_epoch) = (point, access_epoch);
+        Ok(())
     }
 }

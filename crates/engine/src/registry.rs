@@ -20,6 +20,7 @@ const EVENTS_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(crate) struct RunningQuery {
     pub(crate) session: u64,
+    pub(crate) user: Arc<str>,
     pub(crate) statement: String,
     pub(crate) started_at_ms: i64,
     pub(crate) started: Instant,
@@ -29,6 +30,8 @@ pub(crate) struct RunningQuery {
 /// What a session shows of itself.
 #[derive(Clone, Debug)]
 pub(crate) struct SessionState {
+    pub(crate) user: Arc<str>,
+    pub(crate) client: Option<String>,
     pub(crate) application: String,
     pub(crate) started_at_ms: i64,
     pub(crate) statements: u64,
@@ -143,6 +146,11 @@ impl Registry {
                 message: event.message.clone(),
             })
             .collect()
+    }
+
+    /// Whose a running statement is.
+    pub(crate) fn user_of_query(&self, id: u64) -> Option<String> {
+        self.queries.lock().get(&id).map(|query| query.user.to_string())
     }
 
     /// Says once on standard error what went wrong where no session is there to be told.

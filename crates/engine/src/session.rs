@@ -4,9 +4,11 @@
 //! way; inside a block a conflict is the client's to retry, because the client has seen rows. A statement that fails
 //! inside a block leaves the block failed, as in PostgreSQL: it takes nothing but ROLLBACK.
 
+use crate::access::{Identity, Need, Who};
 use crate::database::Database;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
+use crate::parsed::Parsed;
 use crate::planning::{Names, Planning};
 use crate::prepared::PreparedUpdate;
 use crate::registry::{RunningQuery, SessionState as Registered};
@@ -17,6 +19,7 @@ use datafusion::common::ScalarValue;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, Settings, SqlState};
 use evenkeel_storage::Durability;
+use futures::future::BoxFuture;
 use futures::{FutureExt, Stream};
 use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
@@ -97,6 +100,17 @@ pub enum TransactionState {
     Failed,
 }
 
+/// Whose a session is, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// A user who has proved to be that.
+    pub user: String,
+    /// What SYSTEM.SESSIONS calls the session.
+    pub application: String,
+    /// Where the client is.
+    pub client: Option<String>,
+}
+
 /// A session of a database. Statements of one session run one after another.
 #[derive(Clone)]
 pub struct Session {
@@ -106,6 +120,8 @@ pub struct Session {
 pub(crate) struct SessionInner {
     pub(crate) database: Arc<Database>,
     pub(crate) id: u64,
+    pub(crate) who: Who,
+    user: Arc<str>,
     pub(crate) state: tokio::sync::Mutex<SessionState>,
     running: Mutex<Option<Arc<Cancel>>>,
     transaction: Mutex<TransactionState>,
@@ -116,13 +132,25 @@ pub(crate) enum Work<'w> {
     /// Its text, with the values of `@name` parameters.
     Text(&'w [(String, String)]),
     Prepared(&'w PreparedUpdate, &'w [ScalarValue]),
+    Parsed(&'w Parsed, &'w [ScalarValue]),
 }
 
 /// What changes from statement to statement.
-#[derive(Default)]
 pub(crate) struct SessionState {
+    /// Who carries the present statement out.
+    pub(crate) identity: Identity,
+    /// What the present statement needs, of a user who may not do everything.
+    pub(crate) needs: Vec<Need>,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) settings: Settings,
+    /// PostgreSQL's settings that were set, and have no effect.
+    pub(crate) foreign: std::collections::BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.inner.id).field("user", &self.inner.user).finish_non_exhaustive()
+    }
 }
 
 impl Drop for SessionInner {
@@ -135,12 +163,45 @@ impl Drop for SessionInner {
 pub struct Answer {
     receiver: mpsc::Receiver<Result<Event>>,
     cancel: Arc<Cancel>,
+    /// What is still to be done for it, by whoever reads it.
+    work: Option<BoxFuture<'static, ()>>,
+}
+
+/// Events that a statement may be ahead of whoever reads them.
+const EVENTS_AHEAD: usize = 4;
+
+impl Answer {
+    /// An answer to work that goes on as the answer is read: nothing is handed to another thread.
+    pub(crate) fn driven<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Output) -> W) -> Self {
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
+        let cancel = Arc::new(Cancel::default());
+        let output = Output::new(sender, Arc::clone(&cancel));
+        let work = guarded(output.clone(), work(output));
+        Self { receiver, cancel, work: Some(Box::pin(work)) }
+    }
+
+    /// Asks the statement to stop; its answer ends with 57014, unless it is committing.
+    pub fn cancel(&self) {
+        self.cancel.ask();
+    }
+}
+
+/// A session whose statement panicked keeps its settings and transaction, which only whole statements change.
+async fn guarded(output: Output, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        output.fail(Error::internal("the statement failed by a defect of the database")).await;
+    }
 }
 
 impl Stream for Answer {
     type Item = Result<Event>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(work) = &mut self.work
+            && work.as_mut().poll(context).is_ready()
+        {
+            self.work = None;
+        }
         self.receiver.poll_recv(context)
     }
 }
@@ -148,6 +209,13 @@ impl Stream for Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.cancel.ask();
+        // What is committing ends as it would have.
+        if let Some(work) = self.work.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            self.receiver.close();
+            runtime.spawn(work);
+        }
     }
 }
 
@@ -168,10 +236,28 @@ impl Drop for Running<'_> {
 }
 
 impl Session {
-    /// Opens a session; `application` is what SYSTEM.SESSIONS calls it.
+    /// Opens a session that may do everything, for whoever has the database's files anyway; `application` is what
+    /// SYSTEM.SESSIONS calls it.
     pub fn new(database: &Arc<Database>, application: &str) -> Self {
+        Self::open(database, Who::BuiltIn, Identity::built_in(), application, None)
+    }
+
+    /// Opens a session of a user, which may do what the user may do, at each of its statements anew.
+    ///
+    /// # Errors
+    /// 28000 when there is no such user.
+    pub fn of_user(database: &Arc<Database>, options: &SessionOptions) -> Result<Self> {
+        let users = database.users();
+        let identity = users.identity(&options.user, None)?;
+        let who = Who::User { name: Arc::clone(&identity.name), id: users.get(&options.user)?.id };
+        Ok(Self::open(database, who, identity, &options.application, options.client.clone()))
+    }
+
+    fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
         let registered = Registered {
+            user: Arc::clone(&identity.name),
+            client,
             application: application.to_string(),
             started_at_ms: now_ms(),
             statements: 0,
@@ -182,7 +268,15 @@ impl Session {
         let inner = SessionInner {
             database: Arc::clone(database),
             id,
-            state: tokio::sync::Mutex::default(),
+            user: Arc::clone(&identity.name),
+            who,
+            state: tokio::sync::Mutex::new(SessionState {
+                identity,
+                needs: Vec::new(),
+                transaction: None,
+                settings: Settings::default(),
+                foreign: std::collections::BTreeMap::default(),
+            }),
             running: Mutex::default(),
             transaction: Mutex::new(TransactionState::Idle),
         };
@@ -197,20 +291,15 @@ impl Session {
     /// Runs one statement on the current tokio runtime. `variables` are the values of `@name` parameters as text: a
     /// number, `true`, `false` or `null` is that, anything else a string.
     pub fn execute(&self, statement: &str, variables: &[(String, String)]) -> Answer {
-        let (sender, receiver) = mpsc::channel(4);
+        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         let cancel = Arc::new(Cancel::default());
         let output = Output::new(sender, Arc::clone(&cancel));
         let inner = Arc::clone(&self.inner);
         let (statement, variables) = (statement.to_string(), variables.to_vec());
-        tokio::spawn(async move {
-            let told = output.clone();
-            // A session whose statement panicked keeps its settings and transaction, which only whole statements change.
-            let work = AssertUnwindSafe(inner.answer(&statement, &variables, output)).catch_unwind();
-            if work.await.is_err() {
-                told.fail(Error::internal("the statement failed by a defect of the database")).await;
-            }
-        });
-        Answer { receiver, cancel }
+        tokio::spawn(guarded(output.clone(), async move {
+            inner.answer(&statement, Work::Text(&variables), output).await;
+        }));
+        Answer { receiver, cancel, work: None }
     }
 
     /// Stops what runs in this session now.
@@ -227,8 +316,8 @@ impl Session {
 }
 
 impl SessionInner {
-    async fn answer(self: Arc<Self>, text: &str, variables: &[(String, String)], output: Output) {
-        match self.carry_out(text, Work::Text(variables), &output).await {
+    pub(crate) async fn answer(&self, text: &str, work: Work<'_>, output: Output) {
+        match self.carry_out(text, work, &output).await {
             Ok(outcome) => {
                 let _ = output.send(Event::Complete(outcome.tag)).await;
             }
@@ -239,6 +328,10 @@ impl SessionInner {
     /// Carries out a statement when those before it in this session are over.
     pub(crate) async fn carry_out(&self, text: &str, work: Work<'_>, output: &Output) -> Result<Outcome> {
         let mut state = self.state.lock().await;
+        if let Err(error) = self.identify(&mut state) {
+            self.note_transaction(&state);
+            return Err(error);
+        }
         let outcome = self.run(&mut state, text, work, output).await;
         self.note_transaction(&state);
         outcome
@@ -255,6 +348,7 @@ impl SessionInner {
                 match work {
                     Work::Text(variables) => self.statement(state, text, variables, output).await,
                     Work::Prepared(update, parameters) => self.prepared_update(state, update, parameters, output).await,
+                    Work::Parsed(parsed, parameters) => self.parsed(state, parsed, parameters, output).await,
                 }
             };
             let limit = async {
@@ -285,7 +379,8 @@ impl SessionInner {
             self.database.registry.slow_query(state::SlowQuery {
                 id: running.id,
                 session: self.id,
-                statement: text.trim().to_string(),
+                user: self.user.to_string(),
+                statement: evenkeel_pql::masked(text.trim()).into_owned(),
                 started_at_ms,
                 duration_ms: elapsed.as_secs_f64() * 1e3,
                 rows: outcome.as_ref().ok().map(|outcome| outcome.rows),
@@ -300,7 +395,8 @@ impl SessionInner {
         let id = registry.next_id();
         let query = RunningQuery {
             session: self.id,
-            statement: text.trim().to_string(),
+            user: Arc::clone(&self.user),
+            statement: evenkeel_pql::masked(text.trim()).into_owned(),
             started_at_ms: now_ms(),
             started: Instant::now(),
             cancel: Arc::clone(cancel),

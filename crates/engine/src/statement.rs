@@ -1,5 +1,6 @@
 //! From a statement's kind to what carries it out.
 
+use crate::foreign;
 use crate::output::{Event, Output};
 use crate::planning::{Names, bind, name_columns, resolve};
 use crate::session::{SessionInner, SessionState};
@@ -43,11 +44,12 @@ impl SessionInner {
         let mut statement = evenkeel_pql::parse_statement(text)?;
         bind_statement(&mut statement, variables, text)?;
         self.check_block(state, &statement.kind)?;
-        self.dispatch(state, statement, text, output).await
+        self.permit(state, &statement.kind)?;
+        self.dispatch(state, statement.kind, text, output).await
     }
 
     /// A failed block takes nothing but its end; schema changes and administration stand outside blocks.
-    fn check_block(&self, state: &SessionState, kind: &StatementKind) -> Result<()> {
+    pub(crate) fn check_block(&self, state: &SessionState, kind: &StatementKind) -> Result<()> {
         let Some(transaction) = &state.transaction else { return Ok(()) };
         if transaction.failed && !ends_block(kind) {
             return Err(failed_block());
@@ -74,14 +76,14 @@ impl SessionInner {
         if transaction.read_only { Err(read_only_block()) } else { Ok(()) }
     }
 
-    async fn dispatch(
+    pub(crate) async fn dispatch(
         &self,
         state: &mut SessionState,
-        statement: Statement,
+        kind: StatementKind,
         text: &str,
         output: &Output,
     ) -> Result<Outcome> {
-        match statement.kind {
+        match kind {
             StatementKind::Sql(statement) => self.sql(state, *statement, text, output).await,
             StatementKind::Upsert(insert) => self.insert(state, *insert, true, text, output).await,
             StatementKind::CreateTable { create, shard_by } => {
@@ -98,6 +100,7 @@ impl SessionInner {
             StatementKind::Describe(name) => self.describe(state, &name, text, output).await,
             StatementKind::Locate { table, key } => self.locate(state, &table, key, text, output).await,
             StatementKind::Shard(statement) => self.shard_statement(statement, text, output).await,
+            StatementKind::User(statement) => self.user_statement(state, statement, text, output).await,
         }
     }
 
@@ -128,7 +131,13 @@ impl SessionInner {
             S::Set(set) => self.set(state, set, text),
             S::Reset(reset) => {
                 match reset.reset {
-                    sql::Reset::ALL => state.settings = evenkeel_model::Settings::default(),
+                    sql::Reset::ALL => {
+                        state.settings = evenkeel_model::Settings::default();
+                        state.foreign.clear();
+                    }
+                    sql::Reset::ConfigurationParameter(name) if foreign::is_known(&last_name(&name)) => {
+                        state.foreign.remove(&last_name(&name));
+                    }
                     sql::Reset::ConfigurationParameter(name) => {
                         state.settings.reset(session_setting(&last_name(&name))?);
                     }
@@ -160,8 +169,16 @@ impl SessionInner {
         query: sql::Query,
         text: &'t str,
     ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
-        let mut names = Names::new(self.view(state));
-        let mut query = query;
+        self.plan_with(self.names(state), query, text).await
+    }
+
+    /// Plans a query with names to look its tables up in.
+    pub(crate) async fn plan_with<'t>(
+        &self,
+        mut names: Names,
+        mut query: sql::Query,
+        text: &'t str,
+    ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
         name_columns(&mut query);
         let mut statement = sql::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
@@ -246,6 +263,15 @@ impl SessionInner {
 
     fn set(&self, state: &mut SessionState, set: sql::Set, text: &str) -> Result<Outcome> {
         match set {
+            sql::Set::SingleAssignment { variable, values, .. } if foreign::is_known(&last_name(&variable)) => {
+                let values = values.iter().map(|value| crate::administration::value_text(value, text));
+                set_foreign(state, &last_name(&variable), &values.collect::<Result<Vec<_>>>()?.join(", "))
+            }
+            sql::Set::SetTimeZone { value, .. } => {
+                set_foreign(state, "timezone", &crate::administration::value_text(&value, text)?)
+            }
+            sql::Set::SetNames { charset_name, .. } => set_foreign(state, "client_encoding", &charset_name.value),
+            sql::Set::SetNamesDefault {} => set_foreign(state, "client_encoding", "UTF8"),
             sql::Set::SingleAssignment { variable, values, .. } => {
                 let setting = session_setting(&last_name(&variable))?;
                 let [value] = values.as_slice() else {
@@ -271,6 +297,16 @@ impl SessionInner {
                 .with_hint("SET name = value sets a setting of the session; QUERY SYSTEM.SETTINGS lists them")),
         }
     }
+}
+
+fn set_foreign(state: &mut SessionState, name: &str, value: &str) -> Result<Outcome> {
+    if value.eq_ignore_ascii_case("default") {
+        state.foreign.remove(name);
+    } else {
+        foreign::check(name, value)?;
+        state.foreign.insert(name.to_string(), value.to_string());
+    }
+    Ok(Outcome::new("SET"))
 }
 
 /// Sends all rows of a plan; returns how many there were.
@@ -337,18 +373,19 @@ fn read_only_block() -> Error {
     Error::new(SqlState::ReadOnly, "the transaction is read-only")
 }
 
-fn ends_block(kind: &StatementKind) -> bool {
+pub(crate) fn ends_block(kind: &StatementKind) -> bool {
     matches!(kind, StatementKind::Sql(statement)
         if matches!(statement.as_ref(), sql::Statement::Rollback { .. } | sql::Statement::Commit { .. }))
 }
 
 /// What may not stand inside a transaction block, in words.
-fn outside_blocks(kind: &StatementKind) -> Option<&'static str> {
+pub(crate) fn outside_blocks(kind: &StatementKind) -> Option<&'static str> {
     use sql::Statement as S;
     match kind {
         StatementKind::CreateTable { .. } => Some("CREATE TABLE"),
         StatementKind::AlterSystemSet(_) | StatementKind::AlterSystemReset(_) => Some("ALTER SYSTEM"),
         StatementKind::Shard(_) => Some("a shard statement"),
+        StatementKind::User(_) => Some("a statement about users"),
         StatementKind::Sql(statement) => match statement.as_ref() {
             S::AlterTable(_) => Some("ALTER TABLE"),
             S::Drop { .. } => Some("DROP"),

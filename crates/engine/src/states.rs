@@ -32,6 +32,7 @@ impl Database {
             settings: self.setting_states(),
             tables: counts.tables,
             views: self.schemas().views.values().cloned().collect(),
+            users: self.users().states(),
             sessions: self.session_states(),
             queries: self.query_states(),
             slow_queries: self.registry.slow_queries(),
@@ -107,6 +108,8 @@ impl Database {
         let sessions = self.registry.sessions.lock();
         let state = |(id, session): (&u64, &SessionState)| state::Session {
             id: *id,
+            user: session.user.to_string(),
+            client: session.client.clone(),
             application: session.application.clone(),
             state: match (session.running, &session.transaction) {
                 (1.., _) => "active",
@@ -124,6 +127,7 @@ impl Database {
         let state = |(id, query): (&u64, &RunningQuery)| state::Query {
             id: *id,
             session: query.session,
+            user: query.user.to_string(),
             statement: query.statement.clone(),
             started_at_ms: query.started_at_ms,
             elapsed_ms: query.started.elapsed().as_secs_f64() * 1e3,

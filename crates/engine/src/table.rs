@@ -30,8 +30,10 @@ impl TableHandle {
     pub(crate) fn new(schema: catalog::Table) -> Self {
         let order: Vec<&catalog::Column> =
             schema.visible().chain(schema.columns.iter().filter(|column| column.hidden)).collect();
-        let field =
-            |column: &&catalog::Column| Field::new(&column.name, arrow_type(&column.column_type), column.nullable);
+        let field = |column: &&catalog::Column| {
+            let field = Field::new(&column.name, arrow_type(&column.column_type), column.nullable);
+            crate::parameters::marked(field, &column.column_type)
+        };
         let arrow = Arc::new(Schema::new(order.iter().map(field).collect::<Vec<_>>()));
         let positions = |ids: &[u32]| -> Vec<usize> {
             ids.iter().filter_map(|id| order.iter().position(|column| column.id == *id)).collect()

@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 use evenkeel_benches::rebalance;
 use evenkeel_shell::Format;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// A sharded, SQL-flavoured database that keeps itself in balance.
@@ -34,12 +35,54 @@ pub enum Command {
         /// Scripts in PQL, run one after another; - is standard input
         files: Vec<PathBuf>,
     },
+    /// Serve a database to psql, drivers and other clients of PostgreSQL's protocol
+    ///
+    /// SIGTERM or Ctrl-C lets open transactions end and closes the database; a second one does so at once.
+    Serve(ServeArguments),
     /// Load the flights of 2013 into a temporary database and look around
     Demo,
     /// Measure against raw RocksDB, and PostgreSQL where it is installed
     ///
     /// Exit codes: 0 everything measured is as fast as it should be, 1 something is not, 2 wrong usage or a failure.
     Bench(BenchArguments),
+}
+
+/// What is served, and to whom.
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// The database's directory, made where there is none
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Shards of a new database: 1 to 1024 [default: 4]
+    #[arg(long, value_name = "N")]
+    pub shards: Option<u32>,
+    /// Where clients connect; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5433")]
+    pub listen: SocketAddr,
+    /// Who may connect: users with passwords, or everybody on this machine
+    #[arg(long, value_name = "HOW", default_value = "scram")]
+    pub auth: Auth,
+    /// A certificate in PEM, for encrypted connections
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Encrypt with a certificate made at the start, that nobody vouches for: for trying things out
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub tls_self_signed: bool,
+    /// Refuse connections that are not encrypted
+    #[arg(long)]
+    pub tls_only: bool,
+}
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Auth {
+    /// Users with passwords (SCRAM-SHA-256)
+    Scram,
+    /// Everybody who reaches the port; on loopback only
+    Trust,
 }
 
 /// What is measured.

@@ -20,7 +20,8 @@ impl Embedded {
 
 impl Connection for Embedded {
     fn execute<'a>(&'a self, statement: &'a str, variables: &'a [(String, String)]) -> BoxStream<'a, Result<Event>> {
-        self.session.execute(statement, variables).map(|event| event.map(translate)).boxed()
+        let events = self.session.execute(statement, variables);
+        events.filter_map(async |event| event.map(translate).transpose()).boxed()
     }
 
     fn cancel(&self) {
@@ -36,8 +37,10 @@ impl Connection for Embedded {
     }
 }
 
-fn translate(event: engine::Event) -> Event {
-    match event {
+fn translate(event: engine::Event) -> Option<Event> {
+    Some(match event {
+        // Only clients that send rows are asked for them.
+        engine::Event::CopyIn(_) => return None,
         engine::Event::Schema(schema) => Event::Schema(schema),
         engine::Event::Batch(batch) => Event::Batch(batch),
         engine::Event::Notice { message, hint } => Event::Notice(Notice { message, hint }),
@@ -48,6 +51,7 @@ fn translate(event: engine::Event) -> Event {
             unit: if progress.in_bytes { ProgressUnit::Bytes } else { ProgressUnit::Rows },
             rows: Some(progress.rows),
         }),
+        engine::Event::Copy(rows) => Event::Copy(rows),
         engine::Event::Complete(tag) => Event::Complete(Completion { tag }),
-    }
+    })
 }

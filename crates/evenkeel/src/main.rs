@@ -3,6 +3,7 @@
 mod arguments;
 mod demo;
 mod embedded;
+mod serve;
 
 use anyhow::Context;
 use arguments::{Arguments, BenchArguments, Command, DatabaseArguments, SessionArguments, Suite};
@@ -53,6 +54,7 @@ async fn run(command: Command) -> anyhow::Result<i32> {
             let options = session.options(None, None);
             Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
         }
+        Command::Serve(arguments) => serve::run(arguments).await,
         Command::Demo => demo::run().await,
         Command::Bench(BenchArguments { suite: Some(Suite::Rebalance(arguments)), .. }) => {
             evenkeel_benches::rebalance::run(arguments.into()).await

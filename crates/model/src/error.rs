@@ -50,6 +50,14 @@ sql_states! {
     DuplicateColumn = "42701";
     /// A setting, constraint or other object is there already.
     DuplicateObject = "42710";
+    /// The user may not do this.
+    InsufficientPrivilege = "42501";
+    /// No such user, or the session's user is no more.
+    InvalidAuthorization = "28000";
+    /// The password is not the user's; said of unknown users, too.
+    InvalidPassword = "28P01";
+    /// The user owns tables, so that it can't be dropped.
+    DependentObjectsStillExist = "2BP01";
     /// A column name that could mean either of two.
     AmbiguousColumn = "42702";
     /// The types do not fit the operator, function or column.
@@ -117,6 +125,26 @@ sql_states! {
     /// Another process has the directory, or the directory is not one of ours.
     CannotConnectNow = "57P03";
     OperatorIntervention = "57000";
+    /// A message that the protocol does not have, or not here: the connection ends.
+    ProtocolViolation = "08P01";
+    /// A parameter's bytes are no value of its type.
+    InvalidBinaryRepresentation = "22P03";
+    /// Text that is not UTF-8.
+    CharacterNotInRepertoire = "22021";
+    /// No such prepared statement.
+    InvalidStatementName = "26000";
+    /// No such portal.
+    InvalidCursorName = "34000";
+    /// A prepared statement of that name is there already.
+    DuplicatePreparedStatement = "42P05";
+    /// A portal of that name is there already.
+    DuplicateCursor = "42P03";
+    /// As many connections as there may be.
+    TooManyConnections = "53300";
+    /// The server stops.
+    AdminShutdown = "57P01";
+    /// A transaction block was idle for too long: the connection ends.
+    IdleInTransactionTimeout = "25P03";
     /// A defect of Evenkeel itself.
     InternalError = "XX000";
 }

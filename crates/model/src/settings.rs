@@ -75,6 +75,13 @@ const STRATEGIES: &[&str] = &["adaptive", "rows", "size", "load", "uniform", "mi
 /// Every setting, by name.
 pub const SETTINGS: &[Setting] = &[
     Setting {
+        name: "authentication_timeout",
+        kind: SettingKind::Duration { min_ms: 1_000, max_ms: DAY_MS },
+        default: "1min",
+        scope: SettingScope::System,
+        description: "A client that has not said who it is after this long is disconnected.",
+    },
+    Setting {
         name: "auto_merge",
         kind: SettingKind::Boolean,
         default: "off",
@@ -166,6 +173,13 @@ pub const SETTINGS: &[Setting] = &[
         description: "A shard that fills more than this part of its disk is hot; 0 means never.",
     },
     Setting {
+        name: "idle_in_transaction_timeout",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
+        default: "0",
+        scope: SettingScope::System,
+        description: "A connection that leaves a transaction block idle for longer is ended; 0 means never.",
+    },
+    Setting {
         name: "load_collection_interval",
         kind: INTERVAL,
         default: "10s",
@@ -185,6 +199,20 @@ pub const SETTINGS: &[Setting] = &[
         default: "2",
         scope: SettingScope::System,
         description: "How many migrations run at the same time.",
+    },
+    Setting {
+        name: "max_connections",
+        kind: SettingKind::Integer { min: 0, max: 100_000 },
+        default: "2000",
+        scope: SettingScope::System,
+        description: "Network connections at the same time; 0 means any number.",
+    },
+    Setting {
+        name: "max_message_size",
+        kind: SettingKind::Size { min: MIB, max: 1 << 30 },
+        default: "256MiB",
+        scope: SettingScope::System,
+        description: "The longest message that a client may send.",
     },
     Setting {
         name: "max_migrations_per_hour",

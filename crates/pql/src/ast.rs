@@ -4,7 +4,10 @@
 //! a [`sqlparser::ast::Query`] with pipe operators. What is PQL's own (clauses that SQL lacks, and everything that
 //! looks at shards and moves them) stands here.
 
-use evenkeel_model::Span;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use evenkeel_model::{Privilege, Role, Span};
 use sqlparser::ast as sql;
 
 /// One statement of a script.
@@ -44,6 +47,8 @@ pub enum StatementKind {
     Locate { table: sql::ObjectName, key: Vec<sql::Expr> },
     /// Statements that look at shards and move them.
     Shard(ShardStatement),
+    /// Users and rights.
+    User(UserStatement),
 }
 
 /// What SHOW shows.
@@ -146,4 +151,57 @@ pub enum ShardStatement {
     WaitForJob { job: JobReference, timeout: Option<String> },
     /// `VERIFY SHARD n`
     VerifyShard(u64),
+}
+
+/// Users and rights.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UserStatement {
+    /// `CREATE USER [IF NOT EXISTS] name PASSWORD '…' [ROLE role]`
+    Create { name: sql::Ident, if_not_exists: bool, password: Password, role: Role },
+    /// `ALTER USER name PASSWORD '…'`, `ALTER USER name SET ROLE role`
+    Alter { name: sql::Ident, change: UserChange },
+    /// `DROP USER [IF EXISTS] name, …`
+    Drop { names: Vec<sql::Ident>, if_exists: bool },
+    /// `GRANT right TO name, …`
+    Grant { right: Right, to: Vec<sql::Ident> },
+    /// `REVOKE right FROM name, …`
+    Revoke { right: Right, from: Vec<sql::Ident> },
+}
+
+/// What ALTER USER changes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UserChange {
+    Password(Password),
+    Role(Role),
+}
+
+/// What is granted or taken back.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Right {
+    /// `operator`, `admin`
+    Role(Role),
+    /// `SELECT, … | ALL ON t, …`
+    On { privileges: BTreeSet<Privilege>, tables: Vec<sql::ObjectName> },
+}
+
+/// A password as it was written. It shows itself only where a statement is printed to be read back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+impl Password {
+    /// Hides a text.
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
 }

@@ -9,7 +9,8 @@
 //! HINT: did you mean SELECT?
 //! ```
 //!
-//! WHAT MAY NEVER HAPPEN: a panic because a span does not fit its source. Spans are clamped to it, to whole characters.
+//! WHAT MAY NEVER HAPPEN: a panic because a span does not fit its source (spans are clamped to it, to whole characters);
+//! a password on the screen.
 
 use std::ops::Range;
 
@@ -43,7 +44,8 @@ fn place(text: &mut String, source: &str, span: Range<usize>, origin: Option<&st
     let (line, column) = line_column(source, start);
     let line_start = source[..start].rfind('\n').map_or(0, |newline| newline + 1);
     let line_end = source[start..].find('\n').map_or(source.len(), |newline| start + newline);
-    let shown = source[line_start..line_end].trim_end_matches('\r');
+    let shown = crate::secrets::starred(source, line_start..line_end);
+    let shown = shown.trim_end_matches('\r');
     let origin = origin.map_or(String::new(), |origin| format!("{origin}:"));
     let margin = " ".repeat(line.to_string().len());
     let before: String = source[line_start..start].chars().map(|ch| if ch == '\t' { '\t' } else { ' ' }).collect();

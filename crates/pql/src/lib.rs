@@ -12,7 +12,7 @@
 //! takes a query and every error points to what the user wrote. `grammar/pql.ebnf` is the norm.
 //!
 //! WHAT MAY NEVER HAPPEN: a panic or an overflow of the stack, whatever the text; an error without a place; a printed
-//! statement that reads back as another one.
+//! statement that reads back as another one; a password in an error.
 
 pub mod ast;
 pub mod diagnostic;
@@ -30,14 +30,17 @@ mod print;
 mod resugar;
 mod scan;
 mod scope;
+mod secrets;
 mod sources;
 mod sql;
 mod statement;
 mod tokens;
+mod users;
 
 pub use ast::{Statement, StatementKind};
 pub use diagnostic::{line_column, render};
 pub use scan::{Split, TokenClass, split, tokens};
+pub use secrets::masked;
 
 use evenkeel_model::{Error, Span, SqlState};
 use sqlparser::tokenizer::Location;

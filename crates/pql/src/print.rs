@@ -7,6 +7,7 @@ use std::fmt::{self, Display};
 
 use std::ops::ControlFlow;
 
+use evenkeel_model::Privilege;
 use sqlparser::ast as sql;
 use sqlparser::ast::{VisitMut, VisitorMut};
 
@@ -62,6 +63,7 @@ impl Display for StatementKind {
                 write!(f, "LOCATE {table} KEY ({})", key.iter().map(text).collect::<Vec<_>>().join(", "))
             }
             StatementKind::Shard(statement) => write!(f, "{statement}"),
+            StatementKind::User(statement) => write!(f, "{statement}"),
         }
     }
 }
@@ -203,6 +205,44 @@ impl Display for ShardStatement {
                 write!(f, "WAIT FOR JOB {job}{timeout}")
             }
             ShardStatement::VerifyShard(shard) => write!(f, "VERIFY SHARD {shard}"),
+        }
+    }
+}
+
+impl Display for UserStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UserStatement::Create { name, if_not_exists, password, role } => {
+                let absent = if *if_not_exists { "IF NOT EXISTS " } else { "" };
+                write!(f, "CREATE USER {absent}{name} PASSWORD {} ROLE {role}", quoted(password.reveal()))
+            }
+            UserStatement::Alter { name, change: UserChange::Password(password) } => {
+                write!(f, "ALTER USER {name} PASSWORD {}", quoted(password.reveal()))
+            }
+            UserStatement::Alter { name, change: UserChange::Role(role) } => {
+                write!(f, "ALTER USER {name} SET ROLE {role}")
+            }
+            UserStatement::Drop { names, if_exists } => {
+                write!(f, "DROP USER {}{}", if *if_exists { "IF EXISTS " } else { "" }, listed(names, ", "))
+            }
+            UserStatement::Grant { right, to } => write!(f, "GRANT {right} TO {}", listed(to, ", ")),
+            UserStatement::Revoke { right, from } => write!(f, "REVOKE {right} FROM {}", listed(from, ", ")),
+        }
+    }
+}
+
+impl Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Right::Role(role) => write!(f, "{role}"),
+            Right::On { privileges, tables } => {
+                let privileges = if privileges.len() == Privilege::ALL.len() {
+                    "ALL".to_string()
+                } else {
+                    listed(&privileges.iter().collect::<Vec<_>>(), ", ")
+                };
+                write!(f, "{privileges} ON {}", listed(tables, ", "))
+            }
         }
     }
 }

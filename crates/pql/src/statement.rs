@@ -14,8 +14,10 @@ use crate::desugar::desugar;
 use crate::keywords::statement_words;
 use crate::lex::{Place, lex};
 use crate::objects;
+use crate::secrets;
 use crate::sql::{expected_found, hinted, syntax};
 use crate::tokens::{Failure, Parsed, Tokens, begins, closing, is, word};
+use crate::users;
 
 /// The statement at a place of a script.
 pub(crate) fn statement(place: &Place<'_>) -> Result<Statement, Error> {
@@ -35,8 +37,6 @@ const OTHER_SQL: &[&str] = &[
     "DECLARE",
     "FETCH",
     "CLOSE",
-    "GRANT",
-    "REVOKE",
     "LISTEN",
     "UNLISTEN",
     "NOTIFY",
@@ -54,6 +54,8 @@ fn kind(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, 
         "UPSERT" => upsert(tokens, place),
         "INSERT" => sql(objects::rewrite(tokens, place)?, place),
         "CREATE" if creates_table(&tokens) => create_table(tokens, place),
+        "CREATE" | "ALTER" | "DROP" if users::is_about_users(&tokens) => read(&tokens, place, users::users),
+        "GRANT" | "REVOKE" => read(&tokens, place, users::users),
         "COPY" => copy(&tokens, place).map(StatementKind::Copy),
         "ALTER" if begins(&tokens, &["ALTER", "SYSTEM"]) => read(&tokens, place, administration::alter_system),
         "KILL" => read(&tokens, place, administration::kill),
@@ -103,7 +105,10 @@ fn stopped(failure: Failure<'_>, place: &Place<'_>) -> Error {
     if let Some(error) = failure.error {
         return error.at(span);
     }
-    let found = &place.script[span.clone()];
+    let found = match &place.script[span.clone()] {
+        _ if secrets::hides(place.script, &span) => "'***'",
+        found => found,
+    };
     let mut expected = failure.expected;
     expected.dedup();
     let list = match expected.as_slice() {

@@ -255,3 +255,27 @@ fn places_outside_the_source_are_clamped() {
     assert_eq!(line_column("a\né", 99), (2, 2));
     assert_eq!(line_column("", 5), (1, 1));
 }
+
+#[test]
+fn a_password_is_not_said() {
+    assert_says(
+        "CREATE USER ada PASSWORD 'secret' ROLE king",
+        r#"
+ERROR 42601: expected ADMIN, OPERATOR or USER, found king
+  --> 1:40
+   |
+ 1 | CREATE USER ada PASSWORD ******** ROLE king
+   |                                        ^^^^
+"#,
+    );
+    assert_says(
+        "ALTER USER ada PASSWORD secret",
+        r#"
+ERROR 42601: expected a password in quotes, found '***'
+  --> 1:25
+   |
+ 1 | ALTER USER ada PASSWORD ******
+   |                         ^^^^^^
+"#,
+    );
+}

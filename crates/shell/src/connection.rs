@@ -19,6 +19,8 @@ pub enum Event {
     Notice(Notice),
     /// How far a long statement has come.
     Progress(Progress),
+    /// Rows of a COPY TO STDOUT, as they are to be written.
+    Copy(Vec<u8>),
     /// The statement is done.
     Complete(Completion),
 }

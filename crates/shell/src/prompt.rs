@@ -165,7 +165,7 @@ fn serve(
                 }
             }
             Request::Remember(entry) => {
-                let _ = editor.add_history_entry(entry);
+                let _ = editor.add_history_entry(evenkeel_pql::masked(&entry));
                 // Appended at once: a session that ends badly loses nothing.
                 let _ = history.as_ref().map(|file| editor.append_history(file));
             }

@@ -216,6 +216,10 @@ impl Shell {
             }
             Event::Notice(notice) => self.notice(&notice)?,
             Event::Progress(progress) => self.bars.show(&progress),
+            Event::Copy(rows) => {
+                self.bars.clear();
+                self.streams.out().write_all(&rows)?;
+            }
             Event::Complete(completion) => {
                 self.bars.clear();
                 let mut says_it_all = true;

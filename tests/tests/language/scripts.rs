@@ -44,6 +44,7 @@ scripts! {
     subqueries
     transactions
     types
+    users
     windows
     writing
 }

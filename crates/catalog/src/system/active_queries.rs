@@ -7,6 +7,8 @@ computed_table! { SYSTEM, "active_queries",
         query_id: i64,
         /// The session that runs it.
         session_id: i64,
+        /// Whose session that is.
+        user_name: String,
         /// Its text.
         statement: String,
         /// When it began.
@@ -20,6 +22,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let row = |query: &crate::snapshot::Query| Row {
         query_id: query.id as i64,
         session_id: query.session as i64,
+        user_name: query.user.clone(),
         statement: query.statement.clone(),
         started_at: Instant::from_millis(query.started_at_ms),
         elapsed_ms: query.elapsed_ms,

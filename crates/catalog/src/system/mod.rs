@@ -4,6 +4,7 @@ mod active_queries;
 mod balancer_decisions;
 mod columns;
 mod events;
+mod grants;
 mod hot_shards;
 mod jobs;
 mod nodes;
@@ -16,6 +17,7 @@ mod slots;
 mod slow_queries;
 mod tables;
 mod transactions;
+mod users;
 
 use crate::SystemTable;
 
@@ -25,6 +27,7 @@ pub const TABLES: &[SystemTable] = &[
     balancer_decisions::TABLE,
     columns::TABLE,
     events::TABLE,
+    grants::TABLE,
     hot_shards::TABLE,
     jobs::TABLE,
     nodes::TABLE,
@@ -37,6 +40,7 @@ pub const TABLES: &[SystemTable] = &[
     slow_queries::TABLE,
     tables::TABLE,
     transactions::TABLE,
+    users::TABLE,
 ];
 
 #[cfg(test)]

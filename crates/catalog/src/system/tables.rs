@@ -9,6 +9,8 @@ computed_table! { SYSTEM, "tables",
         table_schema: String,
         /// Its name.
         table_name: String,
+        /// The user who may do everything with it; `evenkeel` where nobody had to log in.
+        owner: String,
         /// The columns of its primary key; NULL where rows have a hidden row id.
         primary_key: Option<String>,
         /// The columns that decide a row's shard; NULL where it is the hidden row id.
@@ -32,6 +34,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
             table_id: i64::from(table.id.0),
             table_schema: crate::PUBLIC.to_string(),
             table_name: table.name.clone(),
+            owner: table.access.owner.clone().unwrap_or_else(|| crate::BUILT_IN_USER.to_string()),
             primary_key: names(&table.primary_key),
             shard_key: names(&table.shard_key),
             row_count: state.rows,

@@ -168,9 +168,9 @@ pub(super) fn write_time(micros: i64, out: &mut Vec<u8>) {
 }
 
 /// `2013-01-31T10:30:15`
-pub(super) fn write_timestamp(micros: i64, out: &mut Vec<u8>) {
+pub(super) fn write_timestamp(micros: i64, between: u8, out: &mut Vec<u8>) {
     write_date(micros.div_euclid(DAY), out);
-    out.push(b'T');
+    out.push(between);
     write_time(micros.rem_euclid(DAY), out);
 }
 
@@ -227,7 +227,7 @@ mod tests {
         }
         for micros in [0, -1, i64::MIN, i64::MAX, 1_357_034_400_000_000, 1_357_034_400_250_000] {
             let mut text = Vec::new();
-            write_timestamp(micros, &mut text);
+            write_timestamp(micros, b'T', &mut text);
             assert_eq!(parse_timestamp(&text), Ok(micros), "{}", String::from_utf8_lossy(&text));
             text.push(b'Z');
             assert_eq!(parse_timestamp(&text), Ok(micros));

@@ -7,7 +7,7 @@ use std::io::Write;
 
 const SECOND: i128 = 1_000_000_000;
 
-/// `1 years 2 mons 3 days 04:05:06.789`, or a form that a cast takes.
+/// `1 year 2 mons 3 days 04:05:06.789`, or a form that a cast takes.
 pub(super) fn parse_interval(bytes: &[u8]) -> Parsed<IntervalMonthDayNano> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::Syntax)?;
     match own_form(text) {
@@ -69,6 +69,7 @@ pub(super) fn write_interval(interval: IntervalMonthDayNano, out: &mut Vec<u8>) 
     for (number, unit) in [(interval.months / 12, "years"), (interval.months % 12, "mons"), (interval.days, "days")] {
         if number != 0 {
             let space = if out.len() > start { " " } else { "" };
+            let unit = if number == 1 { &unit[..unit.len() - 1] } else { unit };
             written = written.and(write!(out, "{space}{number} {unit}"));
         }
     }

@@ -32,6 +32,7 @@ mod json;
 mod objects;
 mod options;
 mod origin;
+mod plain;
 mod reader;
 mod render;
 mod scalars;
@@ -47,8 +48,11 @@ mod tests;
 pub(crate) use options::{CopyOptions, is_file_name};
 pub(crate) use origin::RowOrigin;
 pub(crate) use reader::{FileReader, Target};
+pub use render::ColumnText;
+pub(crate) use render::text_of;
 pub(crate) use table::FileTable;
-pub(crate) use writer::FileWriter;
+pub use text::parse_value;
+pub(crate) use writer::{FileWriter, StreamEncoder};
 
 /// Rows of a batch that is read from text.
 const BATCH_ROWS: usize = 8192;

@@ -25,6 +25,8 @@ pub(crate) enum FileFormat {
     Csv,
     /// Fields between tabs, quoted as in csv.
     Tsv,
+    /// Fields between tabs, as PostgreSQL's COPY has them: for streams of clients.
+    Text,
     /// One array of objects.
     Json,
     /// One object a line.
@@ -42,7 +44,7 @@ pub(crate) enum Compression {
     Zstd,
 }
 
-const FORMATS: &str = "formats are csv, tsv, json, ndjson, parquet and arrow";
+const FORMATS: &str = "formats are csv, tsv, text, json, ndjson, parquet and arrow";
 const OPTIONS: [&str; 6] = ["format", "compression", "header", "delimiter", "null", "quote"];
 
 impl FileFormat {
@@ -50,6 +52,7 @@ impl FileFormat {
         Some(match word {
             "csv" => Self::Csv,
             "tsv" | "tab" => Self::Tsv,
+            "text" => Self::Text,
             "json" => Self::Json,
             "ndjson" | "jsonl" => Self::Ndjson,
             "parquet" => Self::Parquet,
@@ -60,7 +63,7 @@ impl FileFormat {
 
     /// Whether fields are cut at a delimiter.
     pub(super) fn is_delimited(self) -> bool {
-        matches!(self, Self::Csv | Self::Tsv)
+        matches!(self, Self::Csv | Self::Tsv | Self::Text)
     }
 
     fn is_text(self) -> bool {
@@ -71,6 +74,7 @@ impl FileFormat {
         match self {
             Self::Csv => "csv",
             Self::Tsv => "tsv",
+            Self::Text => "text",
             Self::Json => "json",
             Self::Ndjson => "ndjson",
             Self::Parquet => "parquet",
@@ -100,7 +104,8 @@ fn by_name(path: &Path) -> (Option<FileFormat>, Option<Compression>) {
     let extension = |path: &Path| path.extension().map(|text| text.to_string_lossy().to_ascii_lowercase());
     let compression = extension(path).filter(|word| word != "none").and_then(|word| Compression::of_word(&word));
     let inner = if compression.is_some() { path.with_extension("") } else { path.to_path_buf() };
-    (extension(&inner).and_then(|word| FileFormat::of_word(&word)), compression)
+    let format = extension(&inner).and_then(|word| FileFormat::of_word(&word));
+    (format.filter(|format| *format != FileFormat::Text), compression)
 }
 
 impl CopyOptions {
@@ -132,8 +137,26 @@ impl CopyOptions {
         Ok(checked)
     }
 
+    /// Of rows that a client sends or takes: PostgreSQL's text format where nothing else is said, and no header.
+    ///
+    /// # Errors
+    /// As [`CopyOptions::new`]; 0A000 for formats that are files.
+    pub(crate) fn of_stream(options: &[Assignment]) -> Result<Self> {
+        let said = options.iter().any(|option| name(option) == "format");
+        let mut checked =
+            if said { Self::new(None, options)? } else { Self::of_format(FileFormat::Text, Compression::None) };
+        if !checked.format.is_text() || checked.compression != Compression::None {
+            return Err(Error::unsupported("rows are streamed as text, csv, tsv, json or ndjson")
+                .with_hint("COPY … TO 'file' writes the others"));
+        }
+        checked.header = false;
+        options.iter().try_for_each(|option| checked.set(option))?;
+        checked.check()?;
+        Ok(checked)
+    }
+
     fn of_format(format: FileFormat, compression: Compression) -> Self {
-        let tabs = format == FileFormat::Tsv;
+        let tabs = matches!(format, FileFormat::Tsv | FileFormat::Text);
         Self {
             format,
             compression,
@@ -186,7 +209,7 @@ fn unknown_option(name: &str) -> Error {
 
 fn unknown_format(word: &str) -> Error {
     let error = invalid(format!("format \"{word}\" is not known"));
-    match did_you_mean(word, ["csv", "tsv", "json", "ndjson", "parquet", "arrow"]) {
+    match did_you_mean(word, ["csv", "tsv", "text", "json", "ndjson", "parquet", "arrow"]) {
         Some(near) => error.with_hint(format!("did you mean {near}? {FORMATS}")),
         None => error.with_hint(FORMATS),
     }

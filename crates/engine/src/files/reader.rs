@@ -6,6 +6,7 @@ use super::input::{Consumed, open_text, short_name};
 use super::json::JsonReader;
 use super::options::{CopyOptions, FileFormat};
 use super::origin::{LineLog, RowOrigin};
+use super::plain::PlainText;
 use super::window::Window;
 use crate::error::{arrow_error, undefined_column};
 use arrow::array::ArrayRef;
@@ -13,6 +14,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use evenkeel_storage::codec::arrow_type;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,6 +41,9 @@ pub(super) struct TextInput {
     pub(super) log: LineLog,
 }
 
+/// The name by which errors speak of what a client sends.
+const STREAM: &str = "STDIN";
+
 /// Reads a file as batches of the target columns that it has.
 pub(crate) struct FileReader {
     source: Source,
@@ -64,14 +69,39 @@ impl FileReader {
 
     pub(super) fn open_with(path: &Path, options: &CopyOptions, targets: &[Target], others: Others) -> Result<Self> {
         let name = short_name(path);
-        let origin = RowOrigin::new(&name);
         if matches!(options.format, FileFormat::Parquet | FileFormat::Arrow) {
             let reader = ColumnarReader::open(path, options.format, None)?;
             let consumed = reader.consumed().clone();
+            let origin = RowOrigin::new(&name);
             let source = Source::Columnar(Box::new(Conformed::new(reader, &name, targets, origin.clone())?));
             return Ok(Self { source, consumed, origin });
         }
         let (input, consumed) = open_text(path, options.compression)?;
+        Self::of_text(input, consumed, &name, options, targets, others)
+    }
+
+    /// Reads what a client sends.
+    ///
+    /// # Errors
+    /// As [`FileReader::open`].
+    pub(crate) fn of_stream(input: Box<dyn Read + Send>, options: &CopyOptions, targets: &[Target]) -> Result<Self> {
+        Self::of_text(input, Consumed::default(), STREAM, options, targets, Others::Refused)
+    }
+
+    fn of_text(
+        input: Box<dyn Read + Send>,
+        consumed: Consumed,
+        name: &str,
+        options: &CopyOptions,
+        targets: &[Target],
+        others: Others,
+    ) -> Result<Self> {
+        let origin = RowOrigin::new(name);
+        let input: Box<dyn Read + Send> = match options.format {
+            FileFormat::Text => Box::new(PlainText::new(input, options)),
+            _ => input,
+        };
+        let name = name.to_string();
         let input = TextInput { window: Window::new(input, &name), log: LineLog::new(origin.clone()), file: name };
         let source = if options.format.is_delimited() {
             Source::Delimited(Box::new(DelimitedReader::new(input, options, targets, others)?))

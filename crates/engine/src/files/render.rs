@@ -13,14 +13,25 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
 use evenkeel_model::Result;
 use std::fmt::Display;
 use std::io::Write;
 
 /// A column whose values are written as text.
-pub(super) struct TextOf {
+pub struct ColumnText {
     cells: Cells,
+    style: Style,
     nulls: Option<NullBuffer>,
+}
+
+/// How booleans and time zones are spelled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Style {
+    /// `true`, `2013-01-01T05:00:00Z`
+    Files,
+    /// `t`, `2013-01-01 05:00:00+00`: as PostgreSQL sends them.
+    Wire,
 }
 
 enum Cells {
@@ -36,13 +47,27 @@ enum Cells {
     Time(Time64MicrosecondArray),
     Timestamp(TimestampMicrosecondArray),
     Interval(IntervalMonthDayNanoArray),
-    List(ListArray, Box<TextOf>),
+    List(ListArray, Box<ColumnText>),
 }
 
-impl TextOf {
+impl ColumnText {
+    /// Prepares to write a column's values.
+    ///
     /// # Errors
     /// What the conversion to one of our own types says, for types that only queries have.
     pub(super) fn new(array: &ArrayRef) -> Result<Self> {
+        Self::styled(array, Style::Files)
+    }
+
+    /// As [`ColumnText::new`], spelled as PostgreSQL sends values to its clients.
+    ///
+    /// # Errors
+    /// As [`ColumnText::new`].
+    pub fn wire(array: &ArrayRef) -> Result<Self> {
+        Self::styled(array, Style::Wire)
+    }
+
+    fn styled(array: &ArrayRef, style: Style) -> Result<Self> {
         let to = |wanted: DataType| match *array.data_type() == wanted {
             true => Ok(ArrayRef::clone(array)),
             false => cast(array, &wanted).map_err(arrow_error),
@@ -73,27 +98,31 @@ impl TextOf {
             }
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                 let list = to(DataType::List(item.clone()))?.as_list::<i32>().clone();
-                let values = TextOf::new(list.values())?;
+                let values = ColumnText::styled(list.values(), style)?;
                 Cells::List(list, Box::new(values))
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 Cells::Text(to(DataType::Utf8View)?.as_string_view().clone())
             }
-            DataType::Dictionary(_, values) => return TextOf::new(&to(values.as_ref().clone())?),
+            DataType::Dictionary(_, values) => return ColumnText::styled(&to(values.as_ref().clone())?, style),
             _ => Cells::Text(described(array)?),
         };
-        Ok(Self { cells, nulls: array.logical_nulls() })
+        Ok(Self { cells, style, nulls: array.logical_nulls() })
     }
 
-    pub(super) fn is_null(&self, row: usize) -> bool {
+    /// Whether the value in a row is NULL.
+    pub fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     /// Appends a value that is not NULL.
-    pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) {
+    pub fn write(&self, row: usize, out: &mut Vec<u8>) {
         match &self.cells {
             Cells::Null => {}
-            Cells::Boolean(cells) => show(cells.value(row), out),
+            Cells::Boolean(cells) => match (self.style, cells.value(row)) {
+                (Style::Files, value) => show(value, out),
+                (Style::Wire, value) => out.push(if value { b't' } else { b'f' }),
+            },
             Cells::Integer(cells) => show(cells.value(row), out),
             Cells::Real(cells) => {
                 let value = cells.value(row);
@@ -109,9 +138,13 @@ impl TextOf {
             Cells::Date(cells) => write_date(i64::from(cells.value(row)), out),
             Cells::Time(cells) => write_time(cells.value(row), out),
             Cells::Timestamp(cells) => {
-                write_timestamp(cells.value(row), out);
+                let between = if self.style == Style::Wire { b' ' } else { b'T' };
+                write_timestamp(cells.value(row), between, out);
                 if matches!(cells.data_type(), DataType::Timestamp(_, Some(_))) {
-                    out.push(b'Z');
+                    out.extend_from_slice(match self.style {
+                        Style::Files => b"Z",
+                        Style::Wire => b"+00",
+                    });
                 }
             }
             Cells::Interval(cells) => write_interval(cells.value(row), out),
@@ -192,9 +225,20 @@ impl TextOf {
     }
 }
 
+/// A value as text; empty for NULL.
+pub(crate) fn text_of(value: &ScalarValue) -> Result<String> {
+    let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
+    let mut out = Vec::new();
+    let column = ColumnText::new(&array)?;
+    if !column.is_null(0) {
+        column.write(0, &mut out);
+    }
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
 /// The texts of a column, for formats that lack its type.
 pub(super) fn texts(array: &ArrayRef) -> Result<StringViewArray> {
-    let column = TextOf::new(array)?;
+    let column = ColumnText::new(array)?;
     let mut out = Vec::new();
     let text = |row: usize| {
         out.clear();

@@ -13,6 +13,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::Field;
+use datafusion::common::ScalarValue;
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use evenkeel_storage::codec::arrow_type;
 use evenkeel_storage::codec::cells::{format_uuid, parse_uuid};
@@ -70,6 +71,16 @@ macro_rules! with_builder {
             Cells::Array($list) => $with_list,
         }
     };
+}
+
+/// The value that a text stands for.
+///
+/// # Errors
+/// 22P02, 22003 or 22007 for a text that is no value of the type.
+pub fn parse_value(column_type: &ColumnType, text: &[u8]) -> Result<ScalarValue> {
+    let mut column = TextColumn::new(column_type, 1);
+    column.append(text)?;
+    ScalarValue::try_from_array(&column.finish(), 0).map_err(|error| crate::error::query_error(error, ""))
 }
 
 impl TextColumn {

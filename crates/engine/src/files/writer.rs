@@ -4,7 +4,8 @@
 
 use super::input::short_name;
 use super::options::{Compression, CopyOptions, FileFormat};
-use super::render::{TextOf, texts};
+use super::plain::write_field;
+use super::render::{ColumnText, texts};
 use crate::error::arrow_error;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, SchemaRef};
@@ -35,7 +36,7 @@ pub(crate) struct FileWriter {
 }
 
 enum Encoder {
-    Text(Box<TextEncoder>),
+    Text(Box<TextEncoder>, Sink),
     Parquet(Box<ArrowWriter<File>>, SchemaRef),
     Arrow(Box<IpcWriter<BufWriter<File>>>),
 }
@@ -58,7 +59,7 @@ impl FileWriter {
             }
             _ => {
                 let sink = Sink::new(file, options.compression).map_err(|error| unfinished.error(&error))?;
-                Encoder::Text(Box::new(TextEncoder::new(options, &schema, sink)))
+                Encoder::Text(Box::new(TextEncoder::new(options, &schema)), sink)
             }
         };
         Ok(Self { encoder, unfinished })
@@ -70,7 +71,10 @@ impl FileWriter {
     /// 53100 or 58030 when the disk does not take them.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         match &mut self.encoder {
-            Encoder::Text(encoder) => encoder.batch(batch, &self.unfinished),
+            Encoder::Text(encoder, sink) => {
+                let rows = encoder.batch(batch)?;
+                sink.write_all(&rows).map_err(|error| self.unfinished.error(&error))
+            }
             Encoder::Arrow(writer) => writer.write(batch).map_err(arrow_error),
             Encoder::Parquet(writer, schema) => {
                 let columns = batch.columns().iter().map(store).collect::<Result<Vec<_>>>()?;
@@ -91,7 +95,11 @@ impl FileWriter {
     pub(crate) fn finish(self) -> Result<u64> {
         let unfinished = self.unfinished;
         let file = match self.encoder {
-            Encoder::Text(encoder) => encoder.finish().map_err(|error| unfinished.error(&error))?,
+            Encoder::Text(mut encoder, mut sink) => {
+                let rest = encoder.finish();
+                let written = sink.write_all(&rest).and_then(|()| sink.finish());
+                written.map_err(|error| unfinished.error(&error))?
+            }
             Encoder::Parquet(writer, _) => writer.into_inner().map_err(parquet_error)?,
             Encoder::Arrow(writer) => {
                 let buffered = writer.into_inner().map_err(arrow_error)?;
@@ -188,12 +196,31 @@ impl Sink {
     }
 }
 
+/// Puts rows into text, for a client.
+pub(crate) struct StreamEncoder(TextEncoder);
+
+impl StreamEncoder {
+    pub(crate) fn new(options: &CopyOptions, schema: &Schema) -> Self {
+        Self(TextEncoder::new(options, schema))
+    }
+
+    /// # Errors
+    /// XX000 for columns that have no text.
+    pub(crate) fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        self.0.batch(batch)
+    }
+
+    /// What comes after the last row.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
+        self.0.finish()
+    }
+}
+
 /// Writes rows as text.
 struct TextEncoder {
     options: CopyOptions,
     /// The columns' names: as JSON keys with their colons, or as they are.
     names: Vec<Vec<u8>>,
-    sink: Sink,
     begun: bool,
     /// Rows of the batch, and one field.
     rows: Vec<u8>,
@@ -201,31 +228,30 @@ struct TextEncoder {
 }
 
 impl TextEncoder {
-    fn new(options: &CopyOptions, schema: &Schema, sink: Sink) -> Self {
+    fn new(options: &CopyOptions, schema: &Schema) -> Self {
         let name = |field: &Arc<Field>| match options.format.is_delimited() {
             true => field.name().clone().into_bytes(),
             false => format!("{}:", serde_json::Value::from(field.name().as_str())).into_bytes(),
         };
         let names = schema.fields().iter().map(name).collect();
-        Self { options: options.clone(), names, sink, begun: false, rows: Vec::new(), field: Vec::new() }
+        Self { options: options.clone(), names, begun: false, rows: Vec::new(), field: Vec::new() }
     }
 
-    fn batch(&mut self, batch: &RecordBatch, unfinished: &Unfinished) -> Result<()> {
-        let columns = batch.columns().iter().map(TextOf::new).collect::<Result<Vec<_>>>()?;
-        let mut write = || {
-            for row in 0..batch.num_rows() {
-                if self.options.format.is_delimited() {
-                    self.begin_delimited();
-                    self.delimited_row(&columns, row);
-                } else {
-                    self.json_row(&columns, row)?;
-                }
-            }
-            self.sink.write_all(&self.rows)
+    fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        let of = |array: &ArrayRef| match self.options.format {
+            FileFormat::Text => ColumnText::wire(array),
+            _ => ColumnText::new(array),
         };
-        let written = write();
-        self.rows.clear();
-        written.map_err(|error| unfinished.error(&error))
+        let columns = batch.columns().iter().map(of).collect::<Result<Vec<_>>>()?;
+        for row in 0..batch.num_rows() {
+            if self.options.format.is_delimited() {
+                self.begin_delimited();
+                self.delimited_row(&columns, row);
+            } else {
+                self.json_row(&columns, row).map_err(|error| Error::internal(format!("a row has no JSON: {error}")))?;
+            }
+        }
+        Ok(std::mem::take(&mut self.rows))
     }
 
     /// Writes the names of the columns, once.
@@ -241,7 +267,7 @@ impl TextEncoder {
         self.rows.push(b'\n');
     }
 
-    fn delimited_row(&mut self, columns: &[TextOf], row: usize) {
+    fn delimited_row(&mut self, columns: &[ColumnText], row: usize) {
         for (index, column) in columns.iter().enumerate() {
             if column.is_null(row) {
                 if index > 0 {
@@ -263,6 +289,9 @@ impl TextEncoder {
         if index > 0 {
             self.rows.push(delimiter);
         }
+        if self.options.format == FileFormat::Text {
+            return write_field(&self.field, delimiter, &mut self.rows);
+        }
         let special = |byte: &u8| *byte == delimiter || *byte == quote || matches!(byte, b'\n' | b'\r');
         // Text that begins with a byte order mark would lose it at the start of the file.
         let quoted = self.field == self.options.null.as_bytes()
@@ -283,7 +312,7 @@ impl TextEncoder {
         self.rows.push(quote);
     }
 
-    fn json_row(&mut self, columns: &[TextOf], row: usize) -> std::io::Result<()> {
+    fn json_row(&mut self, columns: &[ColumnText], row: usize) -> std::io::Result<()> {
         let before: &[u8] = match (self.options.format, std::mem::replace(&mut self.begun, true)) {
             (FileFormat::Json, false) => b"[\n",
             (FileFormat::Json, true) => b",\n",
@@ -305,15 +334,15 @@ impl TextEncoder {
         Ok(())
     }
 
-    fn finish(mut self) -> std::io::Result<File> {
+    /// What comes after the last row.
+    fn finish(&mut self) -> Vec<u8> {
         match (self.options.format, self.begun) {
             (FileFormat::Json, true) => self.rows.extend_from_slice(b"\n]\n"),
             (FileFormat::Json, false) => self.rows.extend_from_slice(b"[]\n"),
             (FileFormat::Ndjson, _) => {}
             _ => self.begin_delimited(),
         }
-        self.sink.write_all(&self.rows)?;
-        self.sink.finish()
+        std::mem::take(&mut self.rows)
     }
 }
 

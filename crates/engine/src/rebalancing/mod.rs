@@ -30,6 +30,7 @@ pub(crate) use driver::Wish;
 pub(crate) use jobs::StoredJob;
 pub(crate) use movement::{Movement, StoredMigration};
 pub(crate) use shards::{StoredShard, list};
+pub(crate) use statements::STARTED;
 
 use crate::database::{Database, PhaseHook};
 use crate::meta::{Meta, MetaChange};

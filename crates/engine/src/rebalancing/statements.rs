@@ -3,8 +3,10 @@
 use crate::administration::{Column, send_rows};
 use crate::database::Database;
 use crate::output::{Output, Progress};
+use crate::parsed::EXPLAINED;
 use crate::session::SessionInner;
 use crate::statement::{Outcome, blocking};
+use arrow::datatypes::DataType;
 use evenkeel_model::{Error, JobId, Result, ShardId, SqlState, TableId};
 use evenkeel_planner::{ExplainRow, JobPlan, JobStatus, Nothing, Outcome as Planned, WaitFor};
 use evenkeel_pql::ast::ShardStatement;
@@ -133,6 +135,17 @@ impl SessionInner {
     }
 }
 
+/// The columns of [`started`].
+pub(crate) const STARTED: [(&str, DataType); 7] = [
+    ("job_id", DataType::Int64),
+    ("migrations", DataType::Int64),
+    ("rows", DataType::Int64),
+    ("bytes", DataType::Int64),
+    ("imbalance_before", DataType::Float64),
+    ("imbalance_after", DataType::Float64),
+    ("estimated_seconds", DataType::Float64),
+];
+
 /// What a job that has begun answers.
 async fn started(id: JobId, plan: &JobPlan, output: &Output) -> Result<Outcome> {
     for notice in &plan.notices {
@@ -140,15 +153,16 @@ async fn started(id: JobId, plan: &JobPlan, output: &Output) -> Result<Outcome> 
     }
     let summary = plan.summary;
     let number = |value: u64| Column::Number(vec![Some(value as i64)]);
-    let columns = [
-        ("job_id", number(id.0)),
-        ("migrations", number(summary.migrations as u64)),
-        ("rows", number(summary.rows)),
-        ("bytes", number(summary.bytes)),
-        ("imbalance_before", Column::Float(vec![Some(rounded(summary.imbalance_before))])),
-        ("imbalance_after", Column::Float(vec![Some(rounded(summary.imbalance_after))])),
-        ("estimated_seconds", Column::Float(vec![summary.seconds_estimated.map(rounded)])),
+    let values = [
+        number(id.0),
+        number(summary.migrations as u64),
+        number(summary.rows),
+        number(summary.bytes),
+        Column::Float(vec![Some(rounded(summary.imbalance_before))]),
+        Column::Float(vec![Some(rounded(summary.imbalance_after))]),
+        Column::Float(vec![summary.seconds_estimated.map(rounded)]),
     ];
+    let columns: Vec<_> = STARTED.iter().map(|(name, _)| *name).zip(values).collect();
     send_rows(output, &columns).await?;
     Ok(Outcome::rows("JOB", 1))
 }
@@ -159,12 +173,13 @@ fn rounded(value: f64) -> f64 {
 
 async fn explained(rows: &[ExplainRow], output: &Output) -> Result<Outcome> {
     let text = |value: &dyn Fn(&ExplainRow) -> Option<String>| Column::Text(rows.iter().map(value).collect());
-    let columns = [
-        ("item", text(&|row| Some(row.item.clone()))),
-        ("what", text(&|row| Some(row.what.clone()))),
-        ("why", text(&|row| Some(row.why.clone()).filter(|why| !why.is_empty()))),
-        ("hint", text(&|row| row.hint.clone())),
+    let values = [
+        text(&|row| Some(row.item.clone())),
+        text(&|row| Some(row.what.clone())),
+        text(&|row| Some(row.why.clone()).filter(|why| !why.is_empty())),
+        text(&|row| row.hint.clone()),
     ];
+    let columns: Vec<_> = EXPLAINED.iter().map(|(name, _)| *name).zip(values).collect();
     send_rows(output, &columns).await?;
     Ok(Outcome::rows("EXPLAIN", rows.len() as u64))
 }

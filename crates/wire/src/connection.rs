@@ -1,0 +1,403 @@
+//! One client: statements in, answers out, until one of the two goes.
+//!
+//! WHAT MAY NEVER HAPPEN: an answer to one statement is taken for another's; after an error in a pipeline anything is
+//! carried out before the Sync; a client that goes leaves a statement running.
+
+use crate::copying;
+use crate::decode;
+use crate::encode::{describe, formats};
+use crate::error::{self, Fault};
+use crate::portal::{Outcome, Portal, Running, complete};
+use crate::server::Shared;
+use crate::stream::{End, Stream};
+use crate::types::{declared, info};
+use bytes::{BufMut, BytesMut};
+use evenkeel_engine::{CopyStream, Parsed, Session, TransactionState, copy_stream_of, may_share_a_block};
+use evenkeel_model::SqlState;
+use pgwire::messages::PgWireFrontendMessage as Message;
+use pgwire::messages::extendedquery::{Bind, Close, Describe, Execute, Parse};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Statements and portals that a client may have at once.
+const PREPARED_MAX: usize = 10_000;
+
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) session: Session,
+    shared: Arc<Shared>,
+    /// `None` for an empty text.
+    statements: HashMap<String, Option<Arc<Parsed>>>,
+    portals: HashMap<String, Portal>,
+    /// An error in a pipeline: everything up to the Sync is passed over.
+    skips: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, session: Session, shared: Arc<Shared>) -> Self {
+        Self { stream, session, shared, statements: HashMap::new(), portals: HashMap::new(), skips: false }
+    }
+
+    /// Answers until the client or the server goes.
+    pub(crate) async fn run(mut self) {
+        self.ready();
+        loop {
+            match self.turn().await {
+                Ok(true) => {}
+                Ok(false) | Err(End::Gone) => return,
+                Err(End::Fault(fault)) => {
+                    self.report(&fault, "", "");
+                    if fault.fatal {
+                        // Nobody may be there to read it.
+                        let _ = self.stream.flush().await;
+                        return;
+                    }
+                    self.skips = true;
+                }
+            }
+        }
+    }
+
+    /// Takes one message; `false` at the end.
+    async fn turn(&mut self) -> Result<bool, End> {
+        let message = self.next().await?;
+        if self.skips && !matches!(message, Message::Sync(_) | Message::Terminate(_)) {
+            return Ok(true);
+        }
+        match message {
+            Message::Query(query) => {
+                let outcome = self.query(&query.query).await;
+                match outcome {
+                    Err(End::Fault(fault)) if fault.fatal => return Err(End::Fault(fault)),
+                    Err(End::Gone) => return Err(End::Gone),
+                    _ => {}
+                }
+                self.ready();
+            }
+            Message::Parse(parse) => self.parse(parse).await?,
+            Message::Bind(bind) => self.bind(&bind).await?,
+            Message::Describe(what) => self.describe(&what)?,
+            Message::Execute(execute) => self.execute(&execute).await?,
+            Message::Close(close) => self.close(&close),
+            Message::Flush(_) => self.stream.flush().await?,
+            Message::Sync(_) => {
+                self.skips = false;
+                self.ready();
+            }
+            Message::Terminate(_) => return Ok(false),
+            // What a client still sends of a COPY that has failed.
+            Message::CopyData(_) | Message::CopyDone(_) | Message::CopyFail(_) => {}
+            other => return Err(Fault::protocol(format!("this message has no place here: {}", kind(&other))).into()),
+        }
+        Ok(true)
+    }
+
+    /// The next message, as long as the client may be silent and the server goes on.
+    async fn next(&mut self) -> Result<Message, End> {
+        let idle = match self.session.transaction() {
+            TransactionState::Idle => Duration::ZERO,
+            _ => self.shared.duration("idle_in_transaction_timeout"),
+        };
+        let mut stopping = self.shared.stopping();
+        let in_block = self.session.transaction() != TransactionState::Idle;
+        let limit = async {
+            if idle.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(idle).await;
+        };
+        tokio::select! {
+            biased;
+            message = self.stream.message() => message,
+            () = limit => {
+                let fault = Fault::fatal(SqlState::IdleInTransactionTimeout, "the transaction was idle for too long");
+                Err(fault.with_hint("idle_in_transaction_timeout says how long; the transaction is rolled back").into())
+            }
+            () = stopping.wait(in_block) => Err(Fault::fatal(SqlState::AdminShutdown, "the server stops").into()),
+        }
+    }
+
+    /// Says that the next statement may come, and whether a transaction is open.
+    fn ready(&mut self) {
+        let state = self.session.transaction();
+        if state == TransactionState::Idle {
+            // Portals end with their transaction.
+            self.portals.clear();
+        }
+        let status = match state {
+            TransactionState::Idle => b'I',
+            TransactionState::Open => b'T',
+            TransactionState::Failed => b'E',
+        };
+        self.stream.output.extend_from_slice(&[b'Z', 0, 0, 0, 5, status]);
+    }
+
+    fn report(&mut self, fault: &Fault, statement: &str, before: &str) {
+        error::write(fault, statement, before, &mut self.stream.output);
+    }
+
+    /// Carries out the statements of a text, one after another, until one fails.
+    async fn query(&mut self, text: &str) -> Result<(), End> {
+        self.statements.remove("");
+        self.portals.remove("");
+        let split = evenkeel_pql::split(text);
+        let spans: Vec<_> = split.all().cloned().collect();
+        if spans.is_empty() {
+            self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
+            return Ok(());
+        }
+        self.keep_portals().await?;
+        // Several statements are one transaction, unless they say otherwise themselves.
+        let together = spans.len() > 1
+            && self.session.transaction() == TransactionState::Idle
+            && spans.iter().all(|span| may_share_a_block(&text[span.clone()]));
+        if together {
+            self.quietly("BEGIN").await?;
+        }
+        for span in spans {
+            let statement = &text[span.clone()];
+            if let Err(end) = self.one(statement).await {
+                if let End::Fault(fault) = &end {
+                    self.report(fault, statement, &text[..span.start]);
+                    if together {
+                        self.quietly("ROLLBACK").await?;
+                    }
+                }
+                return Err(end);
+            }
+        }
+        if together {
+            let committed = self.quietly("COMMIT").await;
+            if let Err(End::Fault(fault)) = &committed {
+                self.report(fault, "", "");
+            }
+            return committed;
+        }
+        Ok(())
+    }
+
+    /// Carries out a statement of the server's own, whose answer nobody sees.
+    async fn quietly(&mut self, statement: &str) -> Result<(), End> {
+        use futures::StreamExt;
+        let mut answer = self.session.answer(statement);
+        while let Some(event) = answer.next().await {
+            event.map_err(Fault::from)?;
+        }
+        Ok(())
+    }
+
+    async fn one(&mut self, statement: &str) -> Result<(), End> {
+        let answer = match copy_stream_of(statement) {
+            Some(CopyStream::In) => return self.copy_in(statement).await,
+            Some(CopyStream::Out) => {
+                copying::begin_out(&mut self.stream.output);
+                self.session.answer(statement)
+            }
+            None => self.session.answer(statement),
+        };
+        let is_copy = copy_stream_of(statement).is_some();
+        let mut running = Running::new(answer, vec![], true);
+        if let Outcome::Complete(tag) = running.send(&mut self.stream, 0).await? {
+            if is_copy {
+                copying::end_out(&mut self.stream.output);
+            }
+            complete(&tag, &mut self.stream.output);
+        }
+        Ok(())
+    }
+
+    async fn copy_in(&mut self, statement: &str) -> Result<(), End> {
+        let tag = copying::receive(&mut self.stream, &self.session, statement).await?;
+        complete(&tag, &mut self.stream.output);
+        Ok(())
+    }
+
+    async fn parse(&mut self, parse: Parse) -> Result<(), End> {
+        let name = parse.name.unwrap_or_default();
+        if !name.is_empty() && self.statements.contains_key(&name) {
+            let message = format!("there is a prepared statement \"{name}\" already");
+            return Err(Fault::new(SqlState::DuplicatePreparedStatement, message).into());
+        }
+        if self.statements.len() >= PREPARED_MAX {
+            let message = format!("a connection has {PREPARED_MAX} prepared statements at the most");
+            return Err(Fault::new(SqlState::ProgramLimitExceeded, message).into());
+        }
+        self.keep_portals().await?;
+        let types: Vec<_> = parse.type_oids.iter().map(|oid| declared(*oid)).collect();
+        let parsed = if evenkeel_pql::split(&parse.query).all().next().is_none() {
+            None
+        } else {
+            match self.session.parse(&parse.query, &types).await {
+                Ok(parsed) => Some(Arc::new(parsed)),
+                Err(error) => {
+                    let fault = Fault::from(error);
+                    self.report(&fault, &parse.query, "");
+                    self.skips = true;
+                    return Ok(());
+                }
+            }
+        };
+        self.statements.insert(name, parsed);
+        self.stream.output.extend_from_slice(&[b'1', 0, 0, 0, 4]);
+        Ok(())
+    }
+
+    async fn bind(&mut self, bind: &Bind) -> Result<(), End> {
+        let name = bind.portal_name.clone().unwrap_or_default();
+        if !name.is_empty() && self.portals.contains_key(&name) {
+            let message = format!("there is a portal \"{name}\" already");
+            return Err(Fault::new(SqlState::DuplicateCursor, message).into());
+        }
+        if self.portals.len() >= PREPARED_MAX {
+            let message = format!("a connection has {PREPARED_MAX} portals at the most");
+            return Err(Fault::new(SqlState::ProgramLimitExceeded, message).into());
+        }
+        let statement = self.statement(bind.statement_name.as_deref().unwrap_or_default())?;
+        let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
+        if bind.parameters.len() != types.len() {
+            let message = format!(
+                "the statement has {} parameters, and {} values were given",
+                types.len(),
+                bind.parameters.len()
+            );
+            return Err(Fault::new(SqlState::ProtocolViolation, message).into());
+        }
+        let codes = formats(&bind.parameter_format_codes, types.len())?;
+        let values = types.iter().zip(codes).zip(&bind.parameters);
+        let parameters = values
+            .map(|((column, format), bytes)| decode::value(column, format, bytes.as_deref()))
+            .collect::<Result<_, Fault>>()?;
+        let columns = statement.as_ref().and_then(|statement| statement.columns()).map_or(0, |s| s.fields().len());
+        let formats = match columns {
+            0 => vec![],
+            columns => formats(&bind.result_column_format_codes, columns)?,
+        };
+        self.portals.insert(name, Portal { statement, parameters, formats, running: None });
+        self.stream.output.extend_from_slice(&[b'2', 0, 0, 0, 4]);
+        Ok(())
+    }
+
+    fn statement(&self, name: &str) -> Result<Option<Arc<Parsed>>, Fault> {
+        self.statements.get(name).cloned().ok_or_else(|| {
+            Fault::new(SqlState::InvalidStatementName, format!("there is no prepared statement \"{name}\""))
+        })
+    }
+
+    fn describe(&mut self, what: &Describe) -> Result<(), End> {
+        let name = what.name.as_deref().unwrap_or_default();
+        let (statement, formats) = match what.target_type {
+            b'S' => {
+                let statement = self.statement(name)?;
+                let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
+                let out = &mut self.stream.output;
+                out.put_u8(b't');
+                out.put_i32(types.len() as i32 * 4 + 6);
+                out.put_i16(types.len() as i16);
+                types.iter().for_each(|column| out.put_u32(info(column).oid));
+                (statement, vec![])
+            }
+            b'P' => {
+                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+                (portal.statement.clone(), portal.formats.clone())
+            }
+            _ => return Err(Fault::protocol("only statements and portals are described").into()),
+        };
+        let out = &mut self.stream.output;
+        match statement.as_ref().and_then(|statement| statement.columns()) {
+            Some(columns) => describe(columns, &formats, out),
+            None => out.extend_from_slice(&[b'n', 0, 0, 0, 4]),
+        }
+        Ok(())
+    }
+
+    async fn execute(&mut self, execute: &Execute) -> Result<(), End> {
+        let name = execute.name.clone().unwrap_or_default();
+        let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
+        let Some(statement) = portal.statement.clone() else {
+            self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
+            self.portals.insert(name, portal);
+            return Ok(());
+        };
+        let outcome = self.fetch(&mut portal, &statement, execute.max_rows.max(0) as usize).await;
+        match outcome {
+            Ok(Outcome::Complete(tag)) => complete(&tag, &mut self.stream.output),
+            Ok(Outcome::Suspended) => self.stream.output.extend_from_slice(&[b's', 0, 0, 0, 4]),
+            Err(End::Fault(fault)) if !fault.fatal => {
+                self.report(&fault, statement.text(), "");
+                self.skips = true;
+                return Ok(());
+            }
+            Err(end) => return Err(end),
+        }
+        self.portals.insert(name, portal);
+        Ok(())
+    }
+
+    async fn fetch(&mut self, portal: &mut Portal, statement: &Arc<Parsed>, max: usize) -> Result<Outcome, End> {
+        if portal.running.is_none() {
+            self.keep_portals().await?;
+            match statement.copy_stream() {
+                Some(CopyStream::In) => {
+                    let tag = copying::receive(&mut self.stream, &self.session, statement.text()).await?;
+                    return Ok(Outcome::Complete(tag));
+                }
+                Some(CopyStream::Out) => copying::begin_out(&mut self.stream.output),
+                None => {}
+            }
+            let answer = self.session.carry_out(statement, portal.parameters.clone());
+            portal.running = Some(Running::new(answer, portal.formats.clone(), false));
+        }
+        let Some(running) = &mut portal.running else { return Ok(Outcome::Suspended) };
+        let outcome = running.send(&mut self.stream, max).await?;
+        if statement.copy_stream() == Some(CopyStream::Out) {
+            copying::end_out(&mut self.stream.output);
+        }
+        Ok(outcome)
+    }
+
+    /// Reads what is left of portals that are not fetched to their end: a session carries out one statement at a time.
+    async fn keep_portals(&mut self) -> Result<(), Fault> {
+        for portal in self.portals.values_mut() {
+            if let Some(running) = &mut portal.running {
+                running.keep().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, close: &Close) {
+        let name = close.name.as_deref().unwrap_or_default();
+        // Closing what is not there is no error.
+        if close.target_type == b'S' {
+            self.statements.remove(name);
+        } else {
+            self.portals.remove(name);
+        }
+        self.stream.output.extend_from_slice(&[b'3', 0, 0, 0, 4]);
+    }
+}
+
+fn no_portal(name: &str) -> Fault {
+    Fault::new(SqlState::InvalidCursorName, format!("there is no portal \"{name}\""))
+        .with_hint("portals end with their transaction; BEGIN keeps one open")
+}
+
+fn kind(message: &Message) -> &'static str {
+    match message {
+        Message::Startup(_) | Message::SslNegotiation(_) => "start-up",
+        Message::PasswordMessageFamily(_) => "password",
+        Message::CancelRequest(_) => "cancel request",
+        _ => "unknown",
+    }
+}
+
+/// Appends a message that is nothing but a kind and a text.
+pub(crate) fn put_text(kind: u8, parts: &[&str], out: &mut BytesMut) {
+    out.put_u8(kind);
+    out.put_i32(parts.iter().map(|part| part.len() as i32 + 1).sum::<i32>() + 4);
+    for part in parts {
+        out.put_slice(part.as_bytes());
+        out.put_u8(0);
+    }
+}

@@ -1,0 +1,242 @@
+//! The listener: who may connect, and how it ends.
+
+use crate::connection::Connection;
+use crate::startup::{self, Started};
+use crate::tls::Tls;
+use evenkeel_engine::{Database, Session};
+use evenkeel_model::{Error, Result, SqlState};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// After an error of the listener itself (no file handles left, say).
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Who may connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Users with passwords, by SCRAM-SHA-256.
+    Scram,
+    /// Everybody who reaches the port, as whatever user they say they are, or as the database's owner: loopback only.
+    Trust,
+}
+
+/// What a server is started with.
+pub struct Options {
+    pub listen: SocketAddr,
+    pub authentication: Authentication,
+    /// With what connections are encrypted, if the client asks.
+    pub tls: Option<Tls>,
+    /// Whether connections that are not encrypted are refused.
+    pub tls_only: bool,
+}
+
+/// How far the server's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Serving,
+    /// Nobody new; open transactions may end.
+    Draining,
+    /// Now.
+    Stopping,
+}
+
+/// What connections share.
+pub(crate) struct Shared {
+    pub(crate) database: Arc<Database>,
+    pub(crate) authentication: Authentication,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) tls_only: bool,
+    /// What a cancel request names, and the session it means.
+    cancels: Mutex<HashMap<(i32, i32), Session>>,
+    next: AtomicI32,
+    connections: AtomicUsize,
+    phase: watch::Sender<Phase>,
+}
+
+/// The end of the server, as a connection sees it.
+pub(crate) struct Stopping(watch::Receiver<Phase>);
+
+impl Stopping {
+    /// Resolves when the connection is to end: at once when it is idle, later in a transaction.
+    pub(crate) async fn wait(&mut self, in_block: bool) {
+        let enough = if in_block { Phase::Stopping } else { Phase::Draining };
+        reached(&mut self.0, enough).await;
+    }
+}
+
+impl Shared {
+    pub(crate) fn duration(&self, setting: &str) -> Duration {
+        Duration::from_millis(self.database.setting_duration_ms(setting))
+    }
+
+    pub(crate) fn size(&self, setting: &str) -> usize {
+        usize::try_from(self.database.setting_size(setting)).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn stopping(&self) -> Stopping {
+        Stopping(self.phase.subscribe())
+    }
+
+    /// Stops what a session runs, if somebody knows its secret.
+    pub(crate) fn cancel(&self, pid: i32, secret: i32) {
+        if let Some(session) = self.cancels.lock().get(&(pid, secret)) {
+            session.cancel();
+        }
+    }
+}
+
+/// A server that listens.
+pub struct Server {
+    listener: TcpListener,
+    shared: Arc<Shared>,
+}
+
+/// Ends a server.
+#[derive(Clone)]
+pub struct Stop(watch::Sender<Phase>);
+
+impl Stop {
+    /// Takes nobody new, lets open transactions end, and ends idle connections.
+    pub fn drain(&self) {
+        self.0.send_if_modified(|phase| std::mem::replace(phase, (*phase).max(Phase::Draining)) < Phase::Draining);
+    }
+
+    /// Ends every connection now.
+    pub fn now(&self) {
+        self.0.send_replace(Phase::Stopping);
+    }
+}
+
+impl Server {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// 58030 when the address can't be had; 22023 for an address that others reach, without authentication.
+    pub async fn bind(database: &Arc<Database>, options: Options) -> Result<Self> {
+        if options.authentication == Authentication::Trust && !options.listen.ip().is_loopback() {
+            let message =
+                format!("{} is reached from elsewhere, and nobody would be asked who they are", options.listen);
+            return Err(Error::new(SqlState::InvalidParameterValue, message).with_hint(
+                "--auth scram asks for a user and a password; 127.0.0.1 is reached from this machine only",
+            ));
+        }
+        let failed = |error: std::io::Error| {
+            Error::new(SqlState::IoError, format!("cannot listen on {}: {error}", options.listen))
+                .with_hint("is another server there? port 0 takes any that is free")
+        };
+        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let shared = Shared {
+            database: Arc::clone(database),
+            authentication: options.authentication,
+            tls: options.tls,
+            tls_only: options.tls_only,
+            cancels: Mutex::default(),
+            next: AtomicI32::new(1),
+            connections: AtomicUsize::new(0),
+            phase: watch::channel(Phase::Serving).0,
+        };
+        Ok(Self { listener, shared: Arc::new(shared) })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// 58030 when the system does not say.
+    pub fn address(&self) -> Result<SocketAddr> {
+        self.listener.local_addr().map_err(|error| Error::new(SqlState::IoError, error.to_string()))
+    }
+
+    /// What ends it.
+    pub fn stop(&self) -> Stop {
+        Stop(self.shared.phase.clone())
+    }
+
+    /// Serves until it is stopped and every connection has ended.
+    pub async fn serve(self) {
+        let mut connections = JoinSet::new();
+        let mut phase = self.shared.phase.subscribe();
+        loop {
+            tokio::select! {
+                biased;
+                () = reached(&mut phase, Phase::Draining) => break,
+                Some(_) = connections.join_next() => {}
+                accepted = self.listener.accept() => match accepted {
+                    Ok((socket, peer)) => {
+                        connections.spawn(connect(Arc::clone(&self.shared), socket, peer));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
+                },
+            }
+        }
+        drop(self.listener);
+        while !connections.is_empty() {
+            tokio::select! {
+                _ = connections.join_next() => {}
+                () = reached(&mut phase, Phase::Stopping) => break,
+            }
+        }
+        connections.shutdown().await;
+    }
+}
+
+/// Resolves when the server's end has come so far.
+async fn reached(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
+    let ended = phase.wait_for(|phase| *phase >= wanted).await.is_err();
+    debug_assert!(!ended, "the server holds the sender");
+}
+
+/// Counts a connection as long as it is there.
+struct Counted(Arc<Shared>);
+
+impl Counted {
+    /// The connection, and how many there are with it.
+    fn new(shared: &Arc<Shared>) -> (Self, usize) {
+        let count = shared.connections.fetch_add(1, Ordering::SeqCst) + 1;
+        (Self(Arc::clone(shared)), count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Keeps a session open to cancel requests as long as it is there.
+struct Registered {
+    shared: Arc<Shared>,
+    key: (i32, i32),
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.shared.cancels.lock().remove(&self.key);
+    }
+}
+
+async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+    // Answers are small and waited for.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, %peer, "TCP_NODELAY");
+    }
+    let (counted, count) = Counted::new(&shared);
+    let limit = shared.duration("authentication_timeout");
+    let started = tokio::time::timeout(limit, startup::start(&shared, socket, peer, count)).await;
+    let Ok(Some(Started { mut stream, session, user })) = started else { return };
+    let key = (shared.next.fetch_add(1, Ordering::Relaxed), rand::random::<i32>());
+    startup::greet(&mut stream, key, &user);
+    shared.cancels.lock().insert(key, session.clone());
+    let registered = Registered { shared: Arc::clone(&shared), key };
+    Connection::new(stream, session, shared).run().await;
+    drop((registered, counted));
+}

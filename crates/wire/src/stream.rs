@@ -1,0 +1,134 @@
+//! Messages in and bytes out of one connection.
+//!
+//! What is answered is gathered and sent when the client would otherwise wait: before a read that has nothing to read,
+//! and when much has gathered. So a pipeline of statements costs few packets.
+
+use crate::error::Fault;
+use bytes::{Buf, BytesMut};
+use evenkeel_model::SqlState;
+use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Gathered answers are sent when there are more bytes than this.
+const SEND_AT: usize = 64 << 10;
+/// Bytes that a client may send ahead of what is being answered.
+const AHEAD: usize = 256 << 10;
+
+/// A socket, encrypted or not.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+pub(crate) struct Stream {
+    socket: Box<dyn Socket>,
+    pub(crate) input: BytesMut,
+    pub(crate) output: BytesMut,
+    message_max: usize,
+    context: DecodeContext,
+}
+
+/// Why nothing more comes.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client has gone, or its connection has.
+    Gone,
+    Fault(Box<Fault>),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        End::Gone
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        End::Fault(Box::new(fault))
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(socket: Box<dyn Socket>, message_max: usize) -> Self {
+        let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
+        (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
+        Self { socket, input: BytesMut::new(), output: BytesMut::new(), message_max, context }
+    }
+
+    /// Sends what has gathered.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        // What was written is gone from the buffer even if the rest is never asked for.
+        while !self.output.is_empty() {
+            if self.socket.write_buf(&mut self.output).await? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        self.socket.flush().await
+    }
+
+    /// Sends what has gathered, if it is much.
+    pub(crate) async fn relieve(&mut self) -> io::Result<()> {
+        if self.output.len() >= SEND_AT { self.flush().await } else { Ok(()) }
+    }
+
+    /// Reads until so many bytes are there.
+    pub(crate) async fn fill(&mut self, bytes: usize) -> Result<(), End> {
+        while self.input.len() < bytes {
+            self.flush().await?;
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Err(End::Gone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what the client sends while a statement runs; resolves when the client has gone.
+    pub(crate) async fn watch(&mut self) {
+        loop {
+            if self.input.len() >= AHEAD {
+                std::future::pending::<()>().await;
+            }
+            if !matches!(self.socket.read_buf(&mut self.input).await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// 08P01 for bytes that are no message, or one that is too long.
+    pub(crate) async fn message(&mut self) -> Result<PgWireFrontendMessage, End> {
+        self.fill(5).await?;
+        let length = usize::try_from((&self.input[1..5]).get_i32()).unwrap_or(0);
+        if length < 4 {
+            return Err(Fault::protocol("a message is shorter than its length").into());
+        }
+        if length > self.message_max {
+            let message = format!("a message of {length} bytes is longer than {}", self.message_max);
+            return Err(Fault::fatal(SqlState::ProgramLimitExceeded, message)
+                .with_hint("max_message_size sets how long messages may be; COPY sends rows in many")
+                .into());
+        }
+        self.fill(length + 1).await?;
+        let mut bytes = self.input.split_to(length + 1);
+        // The codec may find less in a message than it needs.
+        let decode = AssertUnwindSafe(|| PgWireFrontendMessage::decode(&mut bytes, &self.context));
+        match std::panic::catch_unwind(decode) {
+            Ok(Ok(Some(message))) => Ok(message),
+            Ok(Ok(None)) | Err(_) => Err(Fault::protocol("a message does not hold what it should").into()),
+            Ok(Err(error)) => Err(Fault::protocol(error.to_string()).into()),
+        }
+    }
+
+    /// The socket, to be encrypted. Nothing may be waiting in it.
+    ///
+    /// # Errors
+    /// 08P01 when the client has sent more: it could have been put there by somebody in between.
+    pub(crate) fn into_socket(self) -> Result<Box<dyn Socket>, End> {
+        if self.input.is_empty() {
+            return Ok(self.socket);
+        }
+        Err(Fault::protocol("unencrypted bytes follow the request for encryption").into())
+    }
+}

@@ -1,0 +1,16 @@
+//! The PostgreSQL protocol, spoken by a client that nobody here wrote, and by one that speaks it badly.
+//!
+//! WHAT MAY NEVER HAPPEN: an answer to one statement is taken for another's; a client's bytes bring the server down.
+
+#[path = "wire/copying.rs"]
+mod copying;
+#[path = "wire/extended.rs"]
+mod extended;
+#[path = "wire/ground.rs"]
+mod ground;
+#[path = "wire/hostile.rs"]
+mod hostile;
+#[path = "wire/simple.rs"]
+mod simple;
+#[path = "wire/values.rs"]
+mod values;

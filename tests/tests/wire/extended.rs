@@ -1,0 +1,206 @@
+//! Prepared statements, portals, pipelines.
+
+use crate::ground::{Ground, rows};
+use futures::future::try_join_all;
+use tokio_postgres::types::Type;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_get_their_types_from_where_they_stand() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client
+        .batch_execute("CREATE TABLE t (id integer PRIMARY KEY, big bigint, name text, price decimal(10,2), at date)")
+        .await
+        .expect("made");
+    let types = async |statement: &str| {
+        let prepared = client.prepare(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        prepared.params().to_vec()
+    };
+    assert_eq!(types("SELECT * FROM t WHERE id = $1").await, [Type::INT4]);
+    assert_eq!(types("SELECT * FROM t WHERE big > $1 AND name = $2").await, [Type::INT8, Type::TEXT]);
+    assert_eq!(types("QUERY t WHERE id = $1 SELECT name").await, [Type::INT4]);
+    assert_eq!(
+        types("INSERT INTO t (name, id, price) VALUES ($1, $2, $3)").await,
+        [Type::TEXT, Type::INT4, Type::NUMERIC]
+    );
+    assert_eq!(types("UPDATE t SET big = big + $1, at = $2 WHERE id = $3").await, [Type::INT8, Type::DATE, Type::INT4]);
+    assert_eq!(types("DELETE FROM t WHERE id = $1").await, [Type::INT4]);
+    assert_eq!(types("SELECT $1").await, [Type::TEXT]);
+    assert_eq!(types("LOCATE t KEY ($1)").await, [Type::INT4]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_change_and_find_rows() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, n bigint, name text)").await.expect("made");
+    let insert = client.prepare("INSERT INTO t VALUES ($1, $2, $3)").await.expect("prepared");
+    for id in 0..100_i32 {
+        let (n, name) = (i64::from(id) * 10, format!("name {id}"));
+        assert_eq!(client.execute(&insert, &[&id, &n, &name]).await.expect("inserted"), 1);
+    }
+    let find = client.prepare("SELECT n, name FROM t WHERE id = $1").await.expect("prepared");
+    let row = client.query_one(&find, &[&42_i32]).await.expect("a row");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, &str>(1)), (420, "name 42"));
+    assert!(client.query_opt(&find, &[&1_000_i32]).await.expect("no error").is_none());
+    let update = client.prepare("UPDATE t SET n = n + $1 WHERE id = $2").await.expect("prepared");
+    assert_eq!(client.execute(&update, &[&5_i64, &42_i32]).await.expect("updated"), 1);
+    assert_eq!(client.execute(&update, &[&5_i64, &1_000_i32]).await.expect("nothing there"), 0);
+    assert_eq!(client.query_one(&find, &[&42_i32]).await.expect("a row").get::<_, i64>(0), 425);
+    let many = client.query("SELECT id FROM t WHERE n >= $1 ORDER BY id LIMIT $2", &[&500_i64, &3_i64]).await;
+    let ids: Vec<i32> = many.expect("rows").iter().map(|row| row.get(0)).collect();
+    assert_eq!(ids, [50, 51, 52]);
+    let null = client.execute(&update, &[&None::<i64>, &1_i32]).await.expect("updated");
+    assert_eq!(null, 1);
+    assert_eq!(client.query_one(&find, &[&1_i32]).await.expect("a row").get::<_, Option<i64>>(0), None);
+    let returned = client.query("DELETE FROM t WHERE id = $1 RETURNING name", &[&7_i32]).await.expect("deleted");
+    assert_eq!(returned[0].get::<_, &str>(0), "name 7");
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn point_reads_are_part_of_their_transaction() {
+    let ground = Ground::new().await;
+    let (client, other) = (ground.client().await, ground.client().await);
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, n integer); ").await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, 1)").await.expect("filled");
+    let find = client.prepare("SELECT n FROM t WHERE id = $1").await.expect("prepared");
+    client.batch_execute("BEGIN").await.expect("open");
+    assert_eq!(client.query_one(&find, &[&1_i32]).await.expect("a row").get::<_, i32>(0), 1);
+    other.batch_execute("UPDATE t SET n = 2").await.expect("by another");
+    assert_eq!(client.query_one(&find, &[&1_i32]).await.expect("a row").get::<_, i32>(0), 1);
+    client.batch_execute("COMMIT").await.expect("over");
+    assert_eq!(client.query_one(&find, &[&1_i32]).await.expect("a row").get::<_, i32>(0), 2);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn portals_are_fetched_in_parts() {
+    let ground = Ground::new().await;
+    let mut client = ground.client().await;
+    let transaction = client.transaction().await.expect("open");
+    let series = "SELECT v FROM generate_series(1, 30000) AS s(v)";
+    let portal = transaction.bind(series, &[]).await.expect("bound");
+    let first = transaction.query_portal(&portal, 10).await.expect("rows");
+    assert_eq!(first.len(), 10);
+    // Another statement while the portal is open.
+    assert_eq!(transaction.query_one("SELECT 1::bigint", &[]).await.expect("a row").get::<_, i64>(0), 1);
+    let second = transaction.query_portal(&portal, 20_000).await.expect("rows");
+    assert_eq!(second.len(), 20_000);
+    let rest = transaction.query_portal(&portal, 0).await.expect("rows");
+    assert_eq!(rest.len(), 30_000 - 10 - 20_000);
+    let all: Vec<i64> = first.iter().chain(&second).chain(&rest).map(|row| row.get(0)).collect();
+    assert!(all.iter().copied().eq(1..=30_000));
+    transaction.commit().await.expect("over");
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_answered_in_its_order() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let double = client.prepare("SELECT $1::integer * 2").await.expect("prepared");
+    let numbers: Vec<i32> = (0..500).collect();
+    let answers = try_join_all(numbers.iter().map(|number| {
+        let double = double.clone();
+        let client = &client;
+        async move { client.query_one(&double, &[number]).await.map(|row| row.get::<_, i64>(0)) }
+    }));
+    let answers = answers.await.expect("all of them");
+    assert!(answers.into_iter().eq((0..500_i64).map(|number| number * 2)));
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_ends_its_statement_alone() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let divide = client.prepare("SELECT 10 / $1::integer").await.expect("prepared");
+    let answers = futures::future::join_all([1_i32, 0, 5].map(|number| {
+        let (client, divide) = (&client, divide.clone());
+        async move { client.query_one(&divide, &[&number]).await.map(|row| row.get::<_, i64>(0)) }
+    }));
+    let answers = answers.await;
+    assert_eq!(answers[0].as_ref().ok(), Some(&10));
+    assert_eq!(answers[1].as_ref().err().and_then(|error| error.code()).map(|code| code.code()), Some("22012"));
+    assert_eq!(answers[2].as_ref().ok(), Some(&2));
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_outlives_changes_of_its_table() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, n integer)").await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, 10)").await.expect("filled");
+    let one = client.prepare("SELECT n FROM t WHERE id = $1").await.expect("prepared");
+    let all = client.prepare("SELECT * FROM t WHERE id = $1").await.expect("prepared");
+    client.batch_execute("ALTER TABLE t ADD COLUMN more text DEFAULT 'x'").await.expect("altered");
+    assert_eq!(client.query_one(&one, &[&1_i32]).await.expect("a row").get::<_, i32>(0), 10);
+    let changed = client.query(&all, &[&1_i32]).await.expect_err("other columns");
+    assert_eq!(changed.code().map(|code| code.code()), Some("0A000"));
+    client.batch_execute("DROP TABLE t").await.expect("dropped");
+    let gone = client.query(&one, &[&1_i32]).await.expect_err("no table");
+    assert_eq!(gone.code().map(|code| code.code()), Some("42P01"));
+    ground.end().await;
+}
+
+/// What a statement is said to answer with is what it answers with.
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_are_true() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, name text)").await.expect("made");
+    client.batch_execute("INSERT INTO t SELECT v, 'x' FROM generate_series(1, 1000) AS s(v)").await.expect("filled");
+    for statement in [
+        "SELECT * FROM t",
+        "QUERY t SELECT id, name",
+        "SELECT count(*), avg(id), now() FROM t",
+        "INSERT INTO t VALUES (2001, 'y') RETURNING id, upper(name)",
+        "UPDATE t SET name = 'z' WHERE id = 1 RETURNING *",
+        "DELETE FROM t WHERE id = 2 RETURNING id",
+        "UPSERT INTO t VALUES (3, 'z') RETURNING name",
+        "EXPLAIN SELECT * FROM t",
+        "EXPLAIN REBALANCE SHARDS",
+        "EXPLAIN SHARD 1",
+        "DESCRIBE t",
+        "SHOW TABLES",
+        "SHOW COLUMNS FROM t",
+        "SHOW SHARDS",
+        "SHOW JOBS",
+        "SHOW NODES",
+        "SHOW SETTINGS",
+        "SHOW BALANCER",
+        "SHOW ALL",
+        "SHOW synchronous_commit",
+        "LOCATE t KEY (1)",
+        "VERIFY SHARD 1",
+        "SPLIT SHARD 1",
+        "WAIT FOR JOB ALL",
+        "PIN SHARD 1",
+        "UNPIN SHARD 1",
+        "ALTER SYSTEM SET gc_retention = '10min'",
+        "ANALYZE t",
+        "QUERY SYSTEM.SHARDS",
+    ] {
+        let prepared = client.prepare(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        let said: Vec<String> = prepared.columns().iter().map(|column| column.name().to_string()).collect();
+        let text = client.simple_query(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        let columns = text.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::RowDescription(columns) => {
+                Some(columns.iter().map(|column| column.name().to_string()).collect::<Vec<_>>())
+            }
+            _ => None,
+        });
+        // A statement may find nothing to do, and says so instead of rows.
+        if let Some(columns) = columns {
+            assert_eq!(columns, said, "{statement}");
+        } else {
+            let never = ["SELECT", "QUERY", "SHOW", "EXPLAIN", "DESCRIBE", "LOCATE", "VERIFY"];
+            assert!(!never.iter().any(|word| statement.starts_with(word)), "{statement} described {said:?}");
+        }
+    }
+    assert_eq!(rows(&client, "SELECT name FROM t WHERE id = 3").await, ["z"]);
+    ground.end().await;
+}
