@@ -53,8 +53,10 @@ pub use runner::LOOK_EVERY;
 pub use shards::{StoredShard, listed_shards};
 pub use world::{Activity, Clock, Copied, Cutover, Foreground, Owed, Pace, Picture, Shards, Topology, Versions, World};
 
+use crate::movement::record_key;
 use evenkeel_model::{JobId, MigrationId, Result, ShardId, Timestamp};
 use evenkeel_rebalancer::budget::Admission;
+use evenkeel_rebalancer::migration::Phase;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,7 +116,8 @@ impl Conductor {
         let jobs = meta.list::<StoredJob>("job/")?;
         let migrations = meta.list::<StoredMigration>("migration/")?;
         let jobs: BTreeMap<_, _> = jobs.into_iter().map(|(_, job)| (job.id, job)).collect();
-        let migrations: BTreeMap<_, _> = migrations.into_iter().map(|(_, m)| (m.migration.id, m)).collect();
+        let migrations = migrations.into_iter().map(|(_, m)| (m.migration.id, m)).collect();
+        let migrations = Self::forget_unnamed(meta, &jobs, migrations)?;
         let state = State {
             next_job: jobs.keys().next_back().map_or(1, |id| id.0 + 1),
             next_migration: migrations.keys().next_back().map_or(1, |id| id.0 + 1),
@@ -133,6 +136,31 @@ impl Conductor {
             last_shard: Mutex::new(last_shard),
             balancer: Mutex::new(Balancer::open(meta, now_ms)?),
         })
+    }
+
+    /// Forgets migrations that their job does not name. A commit that failed may have kept one all the same, and then its job
+    /// was kept without it: nobody was ever told of such a migration, and nobody would end it.
+    fn forget_unnamed<M: MetaStore>(
+        meta: &M,
+        jobs: &BTreeMap<JobId, StoredJob>,
+        mut migrations: BTreeMap<MigrationId, StoredMigration>,
+    ) -> Result<BTreeMap<MigrationId, StoredMigration>> {
+        let is_named = |stored: &StoredMigration| {
+            let job = jobs.get(&stored.migration.job);
+            job.is_some_and(|job| job.migrations.contains(&Some(stored.migration.id)))
+        };
+        let mut change = MetaChange::default();
+        migrations.retain(|id, stored| {
+            let is_kept = stored.migration.phase != Phase::Planned || is_named(stored);
+            if !is_kept {
+                change.delete(&record_key(*id));
+            }
+            is_kept
+        });
+        if !change.keys.is_empty() {
+            meta.commit(change)?;
+        }
+        Ok(migrations)
     }
 
     /// Every job, oldest first.

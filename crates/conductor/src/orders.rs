@@ -11,7 +11,7 @@ use evenkeel_planner::{JobPlan, JobStatus};
 /// Jobs that are over are kept, with their migrations, up to this many.
 const HISTORY_MAX: usize = 1_000;
 
-fn job_key(id: JobId) -> String {
+pub(crate) fn job_key(id: JobId) -> String {
     format!("job/{:020}", id.0)
 }
 

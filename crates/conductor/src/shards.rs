@@ -127,9 +127,13 @@ impl Conductor {
                 .with_hint("QUERY SYSTEM.SHARDS lists them"));
         };
         let stored = StoredShard { pinned, ..stored };
-        world.put(&key(id), &stored)?;
-        shards.insert(id, stored);
+        let kept = world.put(&key(id), &stored);
+        // A pin that may have been kept holds: after a restart it would, for what was planned without it, too.
+        if kept.is_ok() || pinned {
+            shards.insert(id, stored);
+        }
         drop(shards);
+        kept?;
         world.event("shard", &format!("shard {id}"), if pinned { "pinned" } else { "unpinned" });
         Ok(())
     }

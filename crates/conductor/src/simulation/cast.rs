@@ -8,7 +8,7 @@ use super::watch;
 use super::weather;
 use crate::world::{Clock, World};
 use crate::{Conductor, LOOK_EVERY, MetaStore, listed_shards};
-use evenkeel_model::{JobId, Result, ShardId, Slot, SlotMap, Timestamp};
+use evenkeel_model::{Result, ShardId, Slot, SlotMap, Timestamp};
 use evenkeel_planner::{JobStatus, Outcome};
 use evenkeel_pql::ast::{ShardStatement, SlotRange};
 use evenkeel_rebalancer::migration::Order;
@@ -152,9 +152,7 @@ impl Seat<'_> {
         if let Some(record) = self.sim.log.borrow().iter().map(|record| record.at).min() {
             safe = safe.min(Timestamp(record.0 - 1));
         }
-        if !is_planted(Mistake::CollectedWhileMoving) {
-            safe = safe.min(self.process.conductor().oldest_start());
-        }
+        safe = safe.min(self.process.conductor().oldest_start());
         let mut truth = self.sim.truth.borrow_mut();
         truth.collected = truth.collected.max(safe);
         self.sim.shards().iter().for_each(|shard| shard.apply(Change::Collect { safe }));
@@ -255,7 +253,11 @@ impl Seat<'_> {
         let dice = &self.sim.dice;
         let shards: Vec<u64> = self.process.picture.borrow().shards.keys().map(|id| u64::from(id.0)).collect();
         let jobs = self.process.conductor().jobs();
-        let job = || jobs.iter().rev().nth(dice.below(3) as usize).map_or(1, |job| job.id.0);
+        let open: Vec<_> = jobs.iter().filter(|job| !job.status.is_over()).collect();
+        let job = || match open.as_slice() {
+            [_, ..] if dice.chance(700) => dice.pick(&open).id.0,
+            _ => jobs.iter().rev().nth(dice.below(3) as usize).map_or(1, |job| job.id.0),
+        };
         let shard = || *dice.pick(&shards);
         match dice.below(100) {
             0..12 => ShardStatement::Rebalance { options: Vec::new() },
@@ -300,19 +302,13 @@ impl Seat<'_> {
             Outcome::AddShard(shard) => conductor.add_shard(self, *shard),
             Outcome::Pause(job) => conductor.want(self, *job, JobStatus::Paused),
             Outcome::Resume(job) => conductor.want(self, *job, JobStatus::Running),
-            Outcome::Cancel(job) => self.cancel(*job),
+            Outcome::Cancel(job) => conductor.want(self, *job, JobStatus::Cancelling),
             Outcome::Nothing(nothing) => match &nothing.decision {
                 Some(decision) => conductor.note_decision(self, decision),
                 None => Ok(()),
             },
             Outcome::Wait(_) | Outcome::Verify(_) | Outcome::Rows(_) => Ok(()),
         }
-    }
-
-    fn cancel(&self, job: JobId) -> Result<()> {
-        self.process.conductor().want(self, job, JobStatus::Cancelling)?;
-        self.sim.watch.borrow_mut().on_cancel(&self.sim, job);
-        Ok(())
     }
 
     fn resume_paused(&self) {

@@ -31,6 +31,9 @@ pub struct Snapshot {
     _pin: Pin,
 }
 
+/// What a commit writes to a shard.
+type Share = (Arc<SimShard>, Vec<(Key, Value)>);
+
 /// How a commit ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -264,7 +267,7 @@ impl Seat<'_> {
             for (key, value) in writes {
                 by_shard.entry(picture.slots.owner(slot_of(*key))).or_default().push((*key, *value));
             }
-            let held: Vec<(Arc<SimShard>, Vec<(Key, Value)>)> =
+            let held: Vec<Share> =
                 by_shard.into_iter().map(|(id, writes)| (Arc::clone(&picture.shards[&id]), writes)).collect();
             if !self.lock(&held, commit, deadline) {
                 return Outcome::GaveUp;
@@ -272,9 +275,8 @@ impl Seat<'_> {
             if self.sim.dice.chance(300) {
                 self.call();
             }
-            let granted = |(shard, writes): &(Arc<SimShard>, Vec<(Key, Value)>)| {
-                writes.iter().all(|(key, _)| shard.may_write(*key) == Access::Granted)
-            };
+            let granted =
+                |(shard, writes): &Share| writes.iter().all(|(key, _)| shard.may_write(*key) == Access::Granted);
             if held.iter().all(granted) && Arc::ptr_eq(&self.current_picture(), &picture) {
                 let outcome = self.commit_locked(start, commit, &held);
                 held.iter().for_each(|(shard, _)| shard.unlock(commit));
@@ -294,7 +296,7 @@ impl Seat<'_> {
         }
     }
 
-    fn lock(&self, held: &[(Arc<SimShard>, Vec<(Key, Value)>)], commit: u64, deadline: Duration) -> bool {
+    fn lock(&self, held: &[Share], commit: u64, deadline: Duration) -> bool {
         for (shard, writes) in held {
             let mut keys: Vec<Key> = writes.iter().map(|(key, _)| *key).collect();
             keys.sort_unstable();
@@ -313,8 +315,8 @@ impl Seat<'_> {
         true
     }
 
-    fn commit_locked(&self, start: Timestamp, commit: u64, held: &[(Arc<SimShard>, Vec<(Key, Value)>)]) -> Outcome {
-        let conflict = |(shard, writes): &(Arc<SimShard>, Vec<(Key, Value)>)| {
+    fn commit_locked(&self, start: Timestamp, commit: u64, held: &[Share]) -> Outcome {
+        let conflict = |(shard, writes): &Share| {
             writes.iter().any(|(key, _)| shard.rows().newest(*key).is_some_and(|(at, _)| at > start))
         };
         if held.iter().any(conflict) {
@@ -327,7 +329,7 @@ impl Seat<'_> {
         Outcome::Committed
     }
 
-    fn take_timestamp(&self, start: Timestamp, commit: u64, held: &[(Arc<SimShard>, Vec<(Key, Value)>)]) -> Timestamp {
+    fn take_timestamp(&self, start: Timestamp, commit: u64, held: &[Share]) -> Timestamp {
         let at = self.sim.next_timestamp();
         held.iter().for_each(|(shard, _)| shard.set_timestamp(commit, at));
         let writes = held.iter().flat_map(|(_, writes)| writes.iter().copied()).collect();
@@ -342,15 +344,18 @@ impl Seat<'_> {
         }
         writes.iter().for_each(|(key, _)| shard.note_access(*key));
         shard.apply(Change::Commit { at, writes: writes.to_vec() });
-        // The commit log is synced: from here the commit is durable, in its shard or not.
+        if self.sim.dice.chance(200) {
+            self.sleep_ms(1, 10);
+        }
         self.call();
+        // The commit log is synced: from here the commit is durable, in its shard or not.
         self.sim.log.borrow_mut().push(LogRecord { shard: shard.id, at, writes: writes.to_vec() });
         let known = self.sim.truth.borrow_mut().acknowledge(at);
         self.sim.check(known);
         self.sim.say(|| format!("{writes:?} is committed at {at} in shard {}", shard.id));
     }
 
-    fn commit_two_phases(&self, start: Timestamp, commit: u64, held: &[(Arc<SimShard>, Vec<(Key, Value)>)]) {
+    fn commit_two_phases(&self, start: Timestamp, commit: u64, held: &[Share]) {
         let transaction = self.sim.next_timestamp().0;
         let primary = held[0].0.id.0;
         for (shard, writes) in held {

@@ -41,8 +41,6 @@ pub enum Mistake {
     JobEndsEarly,
     /// A shard whose removal may have happened gets slots again, and stays off the list.
     TargetNotListed,
-    /// Jobs are planned beside one another.
-    PlannedBeside,
     /// The source answers every read, above the cutover timestamp too.
     NoFence,
     /// A shard obeys a step that is over.
@@ -61,13 +59,11 @@ pub enum Mistake {
     OwedBeforeSynced,
     /// The commit log is applied again where rows were dropped.
     CommitsNotSettled,
-    /// Old versions are collected while slots move.
-    CollectedWhileMoving,
 }
 
 impl Mistake {
     /// Every mistake.
-    pub const ALL: [Mistake; 29] = [
+    pub const ALL: [Mistake; 27] = [
         Self::ActBeforeKept,
         Self::ShownBeforeKept,
         Self::UndoWithoutEpoch,
@@ -86,7 +82,6 @@ impl Mistake {
         Self::PinsIgnored,
         Self::JobEndsEarly,
         Self::TargetNotListed,
-        Self::PlannedBeside,
         Self::NoFence,
         Self::StaleStepAccepted,
         Self::StaleEpochAccepted,
@@ -96,7 +91,6 @@ impl Mistake {
         Self::RowsCountedTwice,
         Self::OwedBeforeSynced,
         Self::CommitsNotSettled,
-        Self::CollectedWhileMoving,
     ];
 }
 

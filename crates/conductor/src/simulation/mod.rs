@@ -5,8 +5,9 @@
 //! number that jumps. So a seed that fails does so for ever, and tells its story:
 //!
 //! ```text
-//! EVENKEEL_SEED=4711 cargo test -p evenkeel-conductor replay -- --nocapture      one seed, line by line
-//! EVENKEEL_SEEDS=100000 cargo test --release -p evenkeel-conductor simulation     many of them: make simulate
+//! make simulate SEEDS=100000                                    many seeds, and the mistakes
+//! EVENKEEL_SEED=4711 make simulate                              one seed, line by line
+//! EVENKEEL_SEED=23 EVENKEEL_MISTAKE=NoFence make simulate       with a mistake planted
 //! ```
 //!
 //! What runs is the product's own code: [`Conductor`](crate::Conductor), its driver and its carrier. What is simulated is the

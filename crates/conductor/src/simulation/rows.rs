@@ -1,6 +1,5 @@
 //! What a simulated shard stores, as a value, and the changes of it: each is one atomic batch.
 
-use super::mistakes::{Mistake, is_planted};
 use evenkeel_model::{MigrationId, Slot, SlotSet, Timestamp};
 use evenkeel_rebalancer::migration::{Effect, Order, Ownership, Part, ShardCommand, Tally};
 use std::collections::{BTreeMap, BTreeSet};
@@ -262,8 +261,10 @@ impl Rows {
     fn end_load(&mut self, load: Timestamp, is_committed: bool) {
         self.loads.remove(&load);
         if !is_committed {
-            let taken_back: Vec<_> = self.of_load(load).map(|version| Version { value: None, ..version }).collect();
-            taken_back.into_iter().for_each(|version| self.apply_row(version));
+            // What is being received, its source takes back.
+            let is_own = |version: &Version| self.ownership.owned().contains(slot_of(version.key));
+            let taken_back: Vec<_> = self.of_load(load).filter(is_own).collect();
+            taken_back.into_iter().for_each(|version| self.apply_row(Version { value: None, ..version }));
         }
     }
 
@@ -309,8 +310,7 @@ impl Rows {
 
     fn collect(&mut self, safe: Timestamp) {
         let ownership = &self.ownership;
-        let may = |key: Key| ownership.may_collect(slot_of(key)) || is_planted(Mistake::CollectedWhileMoving);
-        for (key, versions) in self.rows.iter_mut().filter(|(key, _)| may(**key)) {
+        for (key, versions) in self.rows.iter_mut().filter(|(key, _)| ownership.may_collect(slot_of(**key))) {
             let kept = versions.range(..=safe).next_back().map(|(at, value)| (*at, *value));
             let Some((at, value)) = kept else { continue };
             let is_loading = self.loads.contains(&at) || self.intents.contains_key(key);

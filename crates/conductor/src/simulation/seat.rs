@@ -141,7 +141,9 @@ impl Seat<'_> {
     }
 
     fn exported(&self, shard: &SimShard, slots: &SlotSet) -> Vec<Version> {
-        shard.sync();
+        if !is_planted(Mistake::OwedBeforeSynced) {
+            shard.sync();
+        }
         let mut versions = shard.rows().versions(slots);
         if is_planted(Mistake::CopySkipsDeletions) {
             versions.retain(|version| version.value.is_some());
@@ -470,10 +472,7 @@ impl World for Seat<'_> {
     }
 
     fn try_planning(&self) -> Option<Planning> {
-        match Planning::try_begin(&self.process) {
-            None if is_planted(Mistake::PlannedBeside) => Some(Planning(Rc::clone(&self.process))),
-            planning => planning,
-        }
+        Planning::try_begin(&self.process)
     }
 
     fn on_phase(&self, migration: MigrationId, phase: &str, kept: bool) {

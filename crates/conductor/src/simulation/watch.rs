@@ -4,6 +4,7 @@ use super::history::Invariant::{self, *};
 use super::rows::{Count, Rows, SLOT_BITS, Version, slot_of};
 use super::shard::SimShard;
 use super::sim::Sim;
+use crate::orders::job_key;
 use crate::world::Picture;
 use crate::{StoredJob, StoredMigration, StoredShard};
 use evenkeel_model::{Epoch, JobId, MigrationId, ShardId, Slot, SlotMap, SlotSet, Timestamp};
@@ -75,8 +76,7 @@ impl Watch {
         self.switched.extend(moved.iter().map(|slot| (slot, after.epoch())));
         for shard in [before.owner(*first), after.owner(*first)] {
             let key = format!("shard/{:010}", shard.0);
-            let is_pinned = get::<StoredShard>(sim, &key).is_some_and(|shard| shard.pinned);
-            if is_pinned && !self.unheard.contains(&key) {
+            if get::<StoredShard>(sim, &key).is_some_and(|shard| shard.pinned) {
                 sim.violate(PinnedStays, format!("slots {moved} move, and shard {shard} is pinned"));
             }
         }
@@ -92,7 +92,11 @@ impl Watch {
     }
 
     fn on_job(&mut self, sim: &Sim, before: Option<StoredJob>, after: &StoredJob) {
-        if let Some(before) = before.filter(|before: &StoredJob| before.status.is_over()) {
+        let was_cancelling = before.as_ref().is_some_and(|before: &StoredJob| before.status == JobStatus::Cancelling);
+        if after.status == JobStatus::Cancelling && !was_cancelling {
+            self.on_cancel(sim, after.id);
+        }
+        if let Some(before) = before.filter(|before| before.status.is_over()) {
             sim.violate(Terminal, format!("job {} was {} and is {}", after.id, before.status, after.status));
         }
         sim.say(|| format!("job {} ({}, {:?}) is {}", after.id, after.statement, after.plan.kind, after.status));
@@ -121,7 +125,9 @@ impl Watch {
 
     /// What has just happened to these keys was said to be lost.
     pub fn on_lost<'k>(&mut self, keys: impl Iterator<Item = &'k String>) {
-        self.unheard.extend(keys.cloned());
+        let keys: Vec<_> = keys.cloned().collect();
+        self.must_turn_back.retain(|(job, _)| !keys.contains(&job_key(*job)));
+        self.unheard.extend(keys);
     }
 
     /// A new process has read everything.
@@ -129,8 +135,8 @@ impl Watch {
         self.unheard.clear();
     }
 
-    /// Somebody was told that the job is being cancelled.
-    pub fn on_cancel(&mut self, sim: &Sim, job: JobId) {
+    /// The job is being cancelled.
+    fn on_cancel(&mut self, sim: &Sim, job: JobId) {
         let can_turn = |stored: &StoredMigration| {
             use Phase::{CatchingUp, Copying, Planned, Sealing, Unsealing};
             matches!(stored.migration.phase, Planned | Copying | CatchingUp | Sealing | Unsealing)
