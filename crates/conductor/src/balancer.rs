@@ -30,7 +30,8 @@ pub struct Balancer {
     seen: Option<(Duration, Vec<Seen>)>,
     checked_at_ms: i64,
     pub(crate) cooling: BTreeMap<ShardId, i64>,
-    pub(crate) hot: HotWatch,
+    /// Shards beyond a limit of their own.
+    pub hot: HotWatch,
     pub(crate) heat_checked_at_ms: i64,
 }
 
@@ -138,13 +139,14 @@ impl Conductor {
     fn measure_load<W: World>(&self, world: &W, settings: &Settings) {
         let interval_ms = settings.duration_ms("load_collection_interval");
         let now = world.elapsed();
+        let measured_at = self.balancer.lock().seen.as_ref().map(|(at, _)| *at);
+        if measured_at.is_some_and(|at| ((now - at).as_millis() as u64) < interval_ms) {
+            return;
+        }
         let picture = world.picture();
         let mut loads = slot_loads(world, &picture);
         let seen = accesses(world, &picture);
         let mut balancer = self.balancer.lock();
-        if balancer.seen.as_ref().is_some_and(|(at, _)| ((now - *at).as_millis() as u64) < interval_ms) {
-            return;
-        }
         if let Some((at, before)) = &balancer.seen {
             let seconds = (now - *at).as_secs_f64().max(0.001);
             for ((load, now), before) in loads.iter_mut().zip(&seen).zip(before) {

@@ -101,6 +101,8 @@ impl Conductor {
             let Some(shard) = picture.shard(id) else { return Ok(()) };
             let mut change = MetaChange::default();
             change.delete(&key(id));
+            // Its number is never given again, also when it was the highest of those that the database began with.
+            change.put("last_shard", &self.last_shard.lock().0)?;
             world.commit(change)?;
             picture.remove_shard(id);
             shard

@@ -184,7 +184,9 @@ impl Run {
             let jobs: Vec<_> = open.iter().map(|job| (job.id, job.status)).collect();
             sim.violate(Terminal, format!("jobs are not over: {jobs:?}"));
         }
-        if !sim.is_closing.get() || sim.clients.get() > 0 || process.is_cutting_over.get() {
+        // Somebody may have asked for something just before.
+        let is_busy = !open.is_empty() || process.conductor().is_moving();
+        if !sim.is_closing.get() || is_busy || sim.clients.get() > 0 || process.is_cutting_over.get() {
             return false;
         }
         sim.shards().iter().for_each(|shard| shard.sync());
