@@ -131,6 +131,8 @@ struct Sizes {
     cutovers: usize,
     /// Shards and slots to plan for.
     planned: (usize, usize),
+    /// And others, for comparison.
+    planned_besides: &'static [(usize, usize)],
 }
 
 impl Sizes {
@@ -142,6 +144,7 @@ impl Sizes {
         limit: 60,
         cutovers: 1_000,
         planned: (10_000, 65_536),
+        planned_besides: &[(10_000, 8_192), (10_000, 16_384), (10_000, 65_536), (10_000, 1_048_576), (1_000, 65_536)],
     };
     const QUICK: Self = Self {
         rows: 100_000,
@@ -151,11 +154,20 @@ impl Sizes {
         limit: 10,
         cutovers: 50,
         planned: (1_000, 65_536),
+        planned_besides: &[(1_000, 1_024), (1_000, 8_192)],
     };
     /// For a test.
     #[cfg(test)]
-    const TINY: Self =
-        Self { rows: 3_000, small_rows: 20_000, runs: 1, window: 0.2, limit: 10, cutovers: 4, planned: (10, 8_192) };
+    const TINY: Self = Self {
+        rows: 3_000,
+        small_rows: 20_000,
+        runs: 1,
+        window: 0.2,
+        limit: 10,
+        cutovers: 4,
+        planned: (10, 8_192),
+        planned_besides: &[(10, 8)],
+    };
 }
 
 /// What all works share. Fields are dropped in order: the database closes before its directory goes.

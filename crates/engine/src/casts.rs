@@ -8,10 +8,13 @@
 //! | text | decimal | no exponents | exponents |
 //! | text | bytea | the text's bytes | `\x` and hexadecimal digits |
 //! | text | interval | words only | all of PostgreSQL's spellings |
+//! | text | array | not at all | `{…}` |
 //!
 //! Casts in plans become functions of the same meaning; assignments convert arrays with [`convert`].
 
 use crate::error::{arrow_error, external};
+use crate::files::TextColumn;
+use crate::parameters::column_of;
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, PrimitiveArray};
 use arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
@@ -31,7 +34,7 @@ fn differs(from: &DataType, to: &DataType) -> bool {
             matches!(from, DataType::Decimal128(_, scale) if *scale > 0) || is_float(from)
         }
         DataType::Decimal128(..) => is_float(from) || from.is_string(),
-        DataType::Binary | DataType::Interval(IntervalUnit::MonthDayNano) => from.is_string(),
+        DataType::Binary | DataType::Interval(IntervalUnit::MonthDayNano) | DataType::List(_) => from.is_string(),
         _ => false,
     }
 }
@@ -48,6 +51,7 @@ pub(crate) fn convert(array: &ArrayRef, to: &DataType, name: &str) -> Option<Res
         DataType::Int64 => integers::<Int64Type>(array, "bigint"),
         DataType::Decimal128(precision, scale) => decimals(array, *precision, *scale),
         DataType::Binary => crate::validate::bytes_of_text(array, name),
+        DataType::List(_) => lists(array, to),
         _ => intervals(array),
     })
 }
@@ -140,6 +144,19 @@ fn intervals(array: &ArrayRef) -> Result<ArrayRef> {
     let values: PrimitiveArray<IntervalMonthDayNanoType> =
         texts.as_string_view().iter().map(parse).collect::<Result<_>>()?;
     Ok(Arc::new(values))
+}
+
+fn lists(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let column = column_of(to).ok_or_else(|| Error::unsupported(format!("a text cannot become {to}")))?;
+    let texts = arrow::compute::cast(array, &DataType::Utf8View).map_err(arrow_error)?;
+    let mut lists = TextColumn::new(&column, texts.len());
+    for text in texts.as_string_view() {
+        match text {
+            Some(text) => lists.append(text.as_bytes())?,
+            None => lists.append_null(),
+        }
+    }
+    arrow::compute::cast(&lists.finish(), to).map_err(arrow_error)
 }
 
 /// [`convert`] as a function of a plan.

@@ -458,7 +458,20 @@ impl SessionInner {
         state: &mut SessionState,
         truncate: &ast::Truncate,
         text: &str,
+        output: &Output,
     ) -> Result<Outcome> {
+        if state.transaction.is_some() {
+            // Part of the transaction, as any other change of rows is.
+            for target in &truncate.table_names {
+                let empty = evenkeel_pql::parse_statement(&format!("DELETE FROM {}", target.name))?;
+                let evenkeel_pql::StatementKind::Sql(empty) = empty.kind else {
+                    return Err(Error::internal("DELETE is another"));
+                };
+                let ast::Statement::Delete(empty) = *empty else { return Err(Error::internal("DELETE is another")) };
+                self.delete(state, empty, text, output).await?;
+            }
+            return Ok(Outcome::new("TRUNCATE TABLE"));
+        }
         let timeout = self.duration(state, "shard_lock_timeout");
         for target in &truncate.table_names {
             let name = table_name(&target.name)?;

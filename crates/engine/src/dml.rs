@@ -10,6 +10,7 @@ use crate::evaluate::{Checks, compile};
 use crate::load::BulkLoad;
 use crate::output::{Event, Output, Progress};
 use crate::planning::{Names, Planning, byte_span, resolve};
+use crate::row_insert::RowInsert;
 use crate::scan::TableScan;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
@@ -82,6 +83,12 @@ impl SessionInner {
         text: &str,
         output: &Output,
     ) -> Result<Outcome> {
+        if !upsert
+            && let Some(row) = RowInsert::of(&self.database, &insert, text, &[])?
+            && self.insert_row(state, &row, &insert, &[], text, output).await?.is_some()
+        {
+            return Ok(Outcome::rows("INSERT 0", 1));
+        }
         let mut tried = 0;
         loop {
             match self.insert_once(state, insert.clone(), upsert, text, output).await {

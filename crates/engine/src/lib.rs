@@ -38,6 +38,7 @@ mod prepared;
 mod rebalancing;
 mod registry;
 mod route;
+mod row_insert;
 mod scan;
 mod session;
 mod sets;

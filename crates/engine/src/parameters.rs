@@ -407,7 +407,7 @@ pub fn field_type(field: &Field) -> Option<ColumnType> {
 }
 
 /// The column type whose values an Arrow type holds.
-fn column_of(found: &DataType) -> Option<ColumnType> {
+pub(crate) fn column_of(found: &DataType) -> Option<ColumnType> {
     Some(match found {
         DataType::Boolean => ColumnType::Boolean,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => ColumnType::SmallInt,

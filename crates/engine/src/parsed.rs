@@ -5,6 +5,7 @@ use crate::output::Output;
 use crate::parameters::{bind, field_type};
 use crate::planning::name_columns;
 use crate::point::{Point, PointUpdate};
+use crate::row_insert::RowInsert;
 use crate::session::{Answer, Session, SessionInner, SessionState, Work};
 use crate::statement::Outcome;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -33,6 +34,7 @@ enum Short {
     No,
     Point(Box<Point>),
     Update(Box<PointUpdate>),
+    Insert(Box<RowInsert>),
 }
 
 /// Which way rows go between a statement and the client's stream.
@@ -186,6 +188,13 @@ impl SessionInner {
                         return Ok(parsed);
                     }
                 }
+                ast::Statement::Insert(insert) if insert.returning.is_none() => {
+                    parsed.parameters = self.parameter_types(state, &parsed.kind, declared, text).await?;
+                    if let Some(insert) = RowInsert::of(&self.database, insert, text, &parsed.parameters)? {
+                        parsed.short = Short::Insert(Box::new(insert));
+                        return Ok(parsed);
+                    }
+                }
                 _ => {}
             }
         }
@@ -329,6 +338,14 @@ impl SessionInner {
                         .map_err(|error| self.discreet(state, error))?
                 {
                     return Ok(Outcome::rows("UPDATE", rows));
+                }
+            }
+            Short::Insert(prepared) => {
+                if let StatementKind::Sql(statement) = &parsed.kind
+                    && let ast::Statement::Insert(plain) = statement.as_ref()
+                    && self.insert_row(state, prepared, plain, parameters, &parsed.text, output).await?.is_some()
+                {
+                    return Ok(Outcome::rows("INSERT 0", 1));
                 }
             }
             _ => {}

@@ -371,17 +371,28 @@ impl SessionInner {
     ) -> Result<u64> {
         let view = self.view(state);
         let Some(mutation) = prepared.mutation(&view, parameters)? else { return Ok(0) };
+        self.commit_one(state, &view, mutation, output).await?;
+        Ok(1)
+    }
+
+    /// Hands a change of one row to the transaction block, or commits it.
+    pub(crate) async fn commit_one(
+        &self,
+        state: &mut SessionState,
+        view: &ReadView,
+        mutation: Mutation,
+        output: &Output,
+    ) -> Result<()> {
         let limit = self.database.settings().size("max_transaction_size");
         if let Some(transaction) = &mut state.transaction {
-            Transaction::add(transaction, vec![mutation], limit)?;
-            return Ok(1);
+            return Transaction::add(transaction, vec![mutation], limit);
         }
+        let read = view.read;
         output.cancel.shield();
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
-        let commit = move |mutation: Mutation, timeout| {
-            database.commit_mutations(view.read, vec![mutation], durability, timeout)
-        };
+        let commit =
+            move |mutation: Mutation, timeout| database.commit_mutations(read, vec![mutation], durability, timeout);
         // Only a row that somebody else is committing right now is worth a thread that can wait.
         let committing = match commit(mutation.clone(), std::time::Duration::ZERO) {
             Err(error) if error.state == SqlState::LockNotAvailable => {
@@ -389,8 +400,7 @@ impl SessionInner {
             }
             outcome => outcome,
         };
-        committing?.done().await?;
-        Ok(1)
+        committing?.done().await
     }
 }
 
@@ -424,31 +434,8 @@ impl PointUpdate {
             return Ok(None);
         };
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
-        let simple = |expr: &ast::Expr| {
-            // Sub-queries, functions and DEFAULT are the planner's, and so are numbers with a point: there they
-            // are read as exact decimals.
-            let mut simple = true;
-            let _ = ast::visit_expressions(expr, |expr| {
-                simple &= match expr {
-                    ast::Expr::Value(value) => match &value.value {
-                        ast::Value::Placeholder(name) => {
-                            crate::parameters::number(name).is_some_and(|number| number < parameters.len())
-                        }
-                        ast::Value::Number(number, _) => !number.contains(['.', 'e', 'E']),
-                        _ => true,
-                    },
-                    ast::Expr::Identifier(word) => fold(word) != "default",
-                    ast::Expr::CompoundIdentifier(_)
-                    | ast::Expr::BinaryOp { .. }
-                    | ast::Expr::UnaryOp { .. }
-                    | ast::Expr::Nested(_) => true,
-                    _ => false,
-                };
-                std::ops::ControlFlow::<()>::Continue(())
-            });
-            simple
-        };
-        if set.iter().any(|(position, value)| table.key.contains(position) || !simple(value)) {
+        let plain = |value: &ast::Expr| is_plain(value, parameters.len());
+        if set.iter().any(|(position, value)| table.key.contains(position) || !plain(value)) {
             return Ok(None);
         }
         // A check may call functions such as now(), whose value must be this statement's.
@@ -481,13 +468,7 @@ impl PointUpdate {
         if self.parameters.is_empty() {
             return crate::changes::with_columns(table, columns);
         }
-        for (number, column) in self.parameters.iter().enumerate() {
-            let value = parameters.get(number).ok_or_else(|| {
-                Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
-            })?;
-            let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
-            columns.push(crate::evaluate::cast(&array, column, "")?);
-        }
+        columns.extend(parameter_columns(&self.parameters, parameters)?);
         let schema = Arc::new(with_parameters(&table.arrow, &self.parameters));
         RecordBatch::try_new(schema, columns).map_err(crate::error::arrow_error)
     }
@@ -524,8 +505,45 @@ impl PointUpdate {
     }
 }
 
+/// Whether the planner is not needed for a value: sub-queries, functions and DEFAULT are its business, and so are numbers
+/// that are no bigint, which it reads as exact decimals. `parameters` is how many of them the value may name.
+pub(crate) fn is_plain(value: &ast::Expr, parameters: usize) -> bool {
+    let mut plain = true;
+    let _ = ast::visit_expressions(value, |expr| {
+        plain &= match expr {
+            ast::Expr::Value(value) => match &value.value {
+                ast::Value::Placeholder(name) => {
+                    crate::parameters::number(name).is_some_and(|number| number < parameters)
+                }
+                ast::Value::Number(number, _) => number.parse::<i64>().is_ok(),
+                _ => true,
+            },
+            ast::Expr::Identifier(word) => fold(word) != "default",
+            ast::Expr::CompoundIdentifier(_)
+            | ast::Expr::BinaryOp { .. }
+            | ast::Expr::UnaryOp { .. }
+            | ast::Expr::Nested(_) => true,
+            _ => false,
+        };
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+    plain
+}
+
+/// Values of parameters, as columns of one row.
+pub(crate) fn parameter_columns(types: &[ColumnType], values: &[ScalarValue]) -> Result<Vec<ArrayRef>> {
+    let column = |(number, column): (usize, &ColumnType)| {
+        let value = values.get(number).ok_or_else(|| {
+            Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
+        })?;
+        let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
+        crate::evaluate::cast(&array, column, "")
+    };
+    types.iter().enumerate().map(column).collect()
+}
+
 /// A table's columns, and a column for every parameter.
-fn with_parameters(columns: &Schema, parameters: &[ColumnType]) -> Schema {
+pub(crate) fn with_parameters(columns: &Schema, parameters: &[ColumnType]) -> Schema {
     let parameter = |(number, column): (usize, &ColumnType)| {
         Arc::new(Field::new(format!("${}", number + 1), arrow_type(column), true))
     };
@@ -534,7 +552,7 @@ fn with_parameters(columns: &Schema, parameters: &[ColumnType]) -> Schema {
 }
 
 /// Makes parameters the columns of [`with_parameters`].
-fn name_parameters(expr: &mut ast::Expr) {
+pub(crate) fn name_parameters(expr: &mut ast::Expr) {
     let _ = ast::visit_expressions_mut(expr, |expr| {
         if let ast::Expr::Value(value) = expr
             && let ast::Value::Placeholder(name) = &value.value

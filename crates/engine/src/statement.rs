@@ -148,7 +148,7 @@ impl SessionInner {
             S::Drop { object_type, if_exists, names, .. } => {
                 self.drop_objects(state, object_type, if_exists, &names, text, output).await
             }
-            S::Truncate(truncate) => self.truncate(state, &truncate, text).await,
+            S::Truncate(truncate) => self.truncate(state, &truncate, text, output).await,
             S::CreateView(view) => self.create_view(state, view, text).await,
             S::CreateIndex(_) => Err(Error::unsupported("CREATE INDEX is not supported")
                 .with_hint("rows are found by primary key and by shard key; put the columns you look up by into them")),
@@ -389,7 +389,6 @@ pub(crate) fn outside_blocks(kind: &StatementKind) -> Option<&'static str> {
         StatementKind::Sql(statement) => match statement.as_ref() {
             S::AlterTable(_) => Some("ALTER TABLE"),
             S::Drop { .. } => Some("DROP"),
-            S::Truncate(_) => Some("TRUNCATE"),
             S::CreateView(_) => Some("CREATE VIEW"),
             S::Vacuum(_) => Some("VACUUM"),
             _ => None,
@@ -405,7 +404,10 @@ fn writes(kind: &StatementKind) -> bool {
         StatementKind::Copy(copy) => copy.direction == CopyDirection::From,
         StatementKind::Sql(statement) => matches!(
             statement.as_ref(),
-            sql::Statement::Insert(_) | sql::Statement::Update(_) | sql::Statement::Delete(_)
+            sql::Statement::Insert(_)
+                | sql::Statement::Update(_)
+                | sql::Statement::Delete(_)
+                | sql::Statement::Truncate(_)
         ),
         _ => false,
     }

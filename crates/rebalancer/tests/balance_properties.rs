@@ -12,6 +12,7 @@ use evenkeel_rebalancer::balance::{
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 const CASES: u32 = 1_500;
@@ -114,6 +115,28 @@ fn open_cluster() -> impl Strategy<Value = Problem> {
     )
 }
 
+/// Nothing in the way, and slots so coarse that it matters which ones go together.
+fn coarse_cluster() -> impl Strategy<Value = Problem> {
+    let size = prop_oneof![3 => 0.2..2.0f64, 1 => Just(1.0)];
+    let capacities = prop_oneof![3 => Just(vec![0.0; 24]), 1 => prop::collection::vec(1e11..2e11f64, 24)];
+    let strategy = prop::sample::select(vec![Strat::Rows, Strat::Uniform, Strat::Adaptive]);
+    (prop::collection::vec((0u32..24, 0u32..24, size), 4..160), 2u32..24, capacities, strategy).prop_map(
+        |(slots, shards, capacities, strategy)| {
+            let slot = |(a, b, size): (u32, u32, f64)| SlotState {
+                owner: ShardId(a.min(b) % shards + 1),
+                load: Load::of_slot(size * 1e6, size * 1e7, size * 1e4, size * 5.0),
+                moving_to: None,
+            };
+            let shard = |id: u32| ShardState {
+                capacity: Load { bytes: capacities[id as usize], ..Load::ZERO },
+                ..ShardState::new(ShardId(id))
+            };
+            let shards = (1..=shards).map(shard).collect();
+            Problem { strategy, ..Problem::new(1_000, shards, slots.into_iter().map(slot).collect()) }
+        },
+    )
+}
+
 /// The stated measure: slots on draining shards, then the sum of the squares of all deviations. And the worst of them.
 fn badness(problem: &Problem, fair: &BTreeMap<(ShardId, Dimension), f64>, owners: &[ShardId]) -> (usize, f64, f64) {
     let mut loads: BTreeMap<ShardId, Load> = BTreeMap::new();
@@ -156,6 +179,19 @@ fn fair_shares(problem: &Problem, made: &Plan) -> BTreeMap<(ShardId, Dimension),
     }
     assert!(made.standings.len() == problem.shards.len());
     fair
+}
+
+/// What moves in a plan, of the strategy's first dimension, and what shards had beyond their fair share of it.
+fn moved_and_excess(problem: &Problem, made: &Plan) -> (f64, f64) {
+    let d = problem.strategy.dimensions()[0];
+    let amount = |slot: &SlotState| Load { slots: 1.0, ..slot.load }[d];
+    let slots = made.moves.iter().flat_map(|step| step.slots.iter());
+    let moved = slots.map(|slot| amount(&problem.slots[slot.0 as usize])).sum();
+    let mut held = BTreeMap::new();
+    problem.slots.iter().for_each(|slot| *held.entry(slot.owner).or_insert(0.0) += amount(slot));
+    let fair = fair_shares(problem, made);
+    let excess = held.iter().map(|(shard, held)| (held - fair[&(*shard, d)]).max(0.0)).sum();
+    (moved, excess)
 }
 
 #[test]
@@ -241,7 +277,7 @@ fn every_small_cluster_is_improved_and_then_steady() {
         (gaps, largest) = (gaps + gap / kinds.len() as f64, largest.max(most));
     }
     // Greedy is not optimal where a shard has two slots. These are the measured gaps, rounded up: it must not get worse.
-    assert!(gaps < 0.05 && largest < 0.45, "{gaps} on average, {largest} at most");
+    assert!(gaps < 0.03 && largest < 0.3, "{gaps} on average, {largest} at most");
 }
 
 #[test]
@@ -337,22 +373,78 @@ fn fine_slots_reach_the_target_and_little_more_than_the_excess_moves() {
     in_cases(LARGE_CASES, open_cluster(), |problem| {
         let made = plan(&problem, None);
         prop_assert!(made.after <= problem.target_imbalance + 1e-9, "{}", made.after);
-        let d = problem.strategy.dimensions()[0];
-        let amount = |slot: &SlotState| Load { slots: 1.0, ..slot.load }[d];
-        let moved: f64 = made
-            .moves
-            .iter()
-            .flat_map(|step| step.slots.iter())
-            .map(|slot| amount(&problem.slots[slot.0 as usize]))
-            .sum();
-        let mut held = BTreeMap::new();
-        problem.slots.iter().for_each(|slot| *held.entry(slot.owner).or_insert(0.0) += amount(slot));
-        let fair = held.values().sum::<f64>() / problem.shards.len() as f64;
-        let excess: f64 = held.values().map(|held| (held - fair).max(0.0)).sum();
+        let (moved, excess) = moved_and_excess(&problem, &made);
         prop_assert!(moved <= 1.1 * excess, "{moved} of {excess}");
         prop_assert!(made.moves.len() < problem.shards.len(), "n shards, at most n − 1 pairs");
         Ok(())
     });
+}
+
+#[test]
+fn no_layout_is_better_than_the_best_possible() {
+    let size = prop_oneof![4 => 0.5..2.0f64, 1 => 2.0..9.0f64, 1 => Just(1.0)];
+    let clusters = (prop::collection::vec(size, 1..7), prop::collection::vec(1.0..2.0f64, 3), any::<bool>(), 2u32..4);
+    in_cases(LARGE_CASES, clusters, |(sizes, capacities, is_even, shards)| {
+        let slot = |size: &f64| SlotState {
+            owner: ShardId(1),
+            load: Load::of_slot(size * 1e6, size * 1e7, 0.0, 0.0),
+            moving_to: None,
+        };
+        let bytes = |id: u32| if is_even { 0.0 } else { capacities[id as usize - 1] * 1e9 };
+        let shard =
+            |id: u32| ShardState { capacity: Load { bytes: bytes(id), ..Load::ZERO }, ..ShardState::new(ShardId(id)) };
+        let slots: Vec<_> = sizes.iter().map(slot).collect();
+        let problem = Problem::new(0, (1..=shards).map(shard).collect(), slots);
+        let made = plan(&problem, None);
+        let Some(granularity) = &made.granularity else { return Ok(()) };
+        let fair = fair_shares(&problem, &made);
+        let layouts = 0..shards.pow(sizes.len() as u32);
+        let owner = |layout: u32, at: u32| ShardId(layout / shards.pow(at) % shards + 1);
+        let worst = layouts.map(|layout| {
+            let owners: Vec<_> = (0..sizes.len() as u32).map(|at| owner(layout, at)).collect();
+            badness(&problem, &fair, &owners).2
+        });
+        let best = worst.fold(f64::INFINITY, f64::min);
+        prop_assert!(granularity.best() <= best + 1e-9, "{granularity:?}, and {best} is possible");
+        prop_assert!(granularity.best() > problem.target_imbalance && made.after >= granularity.best() - 1e-9);
+        Ok(())
+    });
+}
+
+#[test]
+fn coarse_slots_are_exchanged_for_few_bytes_and_what_is_out_of_reach_is_said() {
+    let (reached, moves) = (Cell::new(0), Cell::new((0.0, 0.0)));
+    always(coarse_cluster(), |problem| {
+        let made = plan(&problem, None);
+        let outcome = made.outcome(&problem);
+        prop_assert!(plan(&outcome, Some(&made)).moves.is_empty());
+        let fair = fair_shares(&problem, &made);
+        let mut owners: Vec<_> = problem.slots.iter().map(|slot| slot.owner).collect();
+        let mut before = badness(&problem, &fair, &owners);
+        for step in &made.moves {
+            step.slots.iter().for_each(|slot| owners[slot.0 as usize] = step.target);
+            let after = badness(&problem, &fair, &owners);
+            prop_assert!(after.1 < before.1, "{step}\n{before:?}\n{after:?}");
+            before = after;
+        }
+        let best = made.granularity.as_ref().map_or(0.0, |granularity| granularity.best());
+        prop_assert!(made.after >= best - 1e-9, "{} is better than {best}", made.after);
+        for (shard, reason) in &made.left_alone {
+            let Reason::OutOfReach { deviation, target, best: said, .. } = reason else { continue };
+            prop_assert!(said > target && deviation > target && *said <= best + 1e-9, "shard {shard}: {reason}");
+        }
+        let (moved, excess) = moved_and_excess(&problem, &made);
+        moves.set((moves.get().0 + moved / excess.max(1.0), moves.get().1 + 1.0));
+        reached.set(reached.get() + u32::from(made.after <= best.max(problem.target_imbalance) + 1e-9));
+        Ok(())
+    });
+    let (reached, (ratios, plans)) = (f64::from(reached.get()) / moves.get().1, moves.get());
+    println!(
+        "{reached:.2} of the plans reach the target or the best possible; {:.3} of the excess moves",
+        ratios / plans
+    );
+    // Measured, and rounded: it must not get worse. The best possible is a bound that can't always be reached.
+    assert!(reached > 0.75 && ratios < 1.1 * plans, "{reached}, {ratios} of {plans}");
 }
 
 #[test]

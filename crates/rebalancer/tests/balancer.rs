@@ -299,4 +299,5 @@ stories! {
     strategies,
     unequal_shards,
     queries_against_rows,
+    coarse_slots,
 }

@@ -18,7 +18,7 @@ const USERS: &[(char, &str, &[&str])] = &[
     ('W', "olga", &[]),
     ('R', "rita", &["GRANT SELECT ON t TO rita"]),
     ('C', "carl", &["GRANT INSERT, UPDATE, DELETE ON t TO carl"]),
-    ('S', "stan", &["GRANT SELECT ON w TO stan"]),
+    ('S', "stan", &[]),
 ];
 
 /// The letter of sessions that need not say whose they are.

@@ -51,6 +51,7 @@ pub(crate) use reader::{FileReader, Target};
 pub use render::ColumnText;
 pub(crate) use render::text_of;
 pub(crate) use table::FileTable;
+pub(crate) use text::TextColumn;
 pub use text::parse_value;
 pub(crate) use writer::{FileWriter, StreamEncoder};
 

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 const LOOKAHEAD: usize = 128;
 
 /// A bundle must bring the shard that it is made for nearer to its share by this part of it, or into the goal.
-const GAIN_MIN: f64 = 0.001;
+pub(super) const GAIN_MIN: f64 = 0.001;
 
 /// How far another dimension may be pushed for what is gained in the one that it is about, both in fair shares.
 const YIELD: f64 = 1.0;
@@ -25,7 +25,7 @@ const YIELD: f64 = 1.0;
 const ALIGNED_MAX: usize = 4_096;
 
 /// A loss of exactness in floating point that is not counted as an excess.
-const SLACK: f64 = 1e-9;
+pub(super) const SLACK: f64 = 1e-9;
 
 /// Slots that go from one shard to another; shards are indices of the board.
 #[derive(Clone, Debug)]
@@ -208,10 +208,7 @@ pub(super) fn refusal(ledger: &Ledger, target: usize, slot: u32, sum: &[f64; D])
     if ledger.is_barred(slot, target) {
         return Some(Miss::Barred(target));
     }
-    let headroom = &ledger.headroom[target];
-    let fits = sum[Dimension::Bytes as usize] <= ledger.room[target]
-        && (0..D).all(|d| sum[d] == 0.0 || sum[d] <= headroom[d] * (1.0 + SLACK));
-    (!fits).then_some(Miss::Room)
+    (!ledger.has_room(target, sum)).then_some(Miss::Room)
 }
 
 /// Whether moving this much makes the pair better, and the driven shard noticeably so.

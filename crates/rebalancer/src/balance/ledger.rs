@@ -5,7 +5,7 @@
 //! with the most room is the first, and a change costs a logarithm.
 
 use super::board::Board;
-use super::bundle::Bundle;
+use super::bundle::{Bundle, SLACK};
 use super::load::Dimension;
 use super::problem::Problem;
 use super::supply::Supply;
@@ -18,6 +18,9 @@ pub(super) const D: usize = Dimension::ALL.len();
 
 /// Deviations in all dimensions; 0 in those that don't count.
 pub(super) type Deviations = [f64; D];
+
+/// Those of two shards between which something moves.
+pub(super) type Pair = (Deviations, Deviations);
 
 /// A place in a ranking: the deviation in billionths, so that it can be ordered, and the shard.
 pub(super) type Rank = (i64, u32);
@@ -115,20 +118,36 @@ impl<'a> Ledger<'a> {
         self.supplies[source].take(bundle.slots.len(), |slot| gone[slot as usize]);
         (self.deviation[source], self.deviation[target]) = self.after(source, target, &load);
         // Room at the source comes back only once its copy is dropped, and a plan doesn't count on that.
-        self.room[target] -= load[Dimension::Bytes as usize];
-        self.headroom[target].iter_mut().zip(load).for_each(|(headroom, load)| *headroom -= load);
+        self.take_room(target, &load, 1.0);
         self.rank(source);
         self.rank(target);
     }
 
     /// The deviations of two shards once a load has gone from the first to the second.
-    pub fn after(&self, source: usize, target: usize, load: &[f64; D]) -> (Deviations, Deviations) {
-        let (mut left, mut right) = (self.deviation[source], self.deviation[target]);
+    pub fn after(&self, source: usize, target: usize, load: &[f64; D]) -> Pair {
+        self.carried((self.deviation[source], self.deviation[target]), (source, target), load)
+    }
+
+    /// What deviations of two shards become when a load goes from the first to the second.
+    pub fn carried(&self, (mut left, mut right): Pair, (source, target): (usize, usize), load: &[f64; D]) -> Pair {
         for d in 0..D {
             left[d] -= load[d] * self.unit[source][d];
             right[d] += load[d] * self.unit[target][d];
         }
         (left, right)
+    }
+
+    /// Whether a shard can take a load while every other copy exists too.
+    pub fn has_room(&self, shard: usize, load: &[f64; D]) -> bool {
+        let headroom = &self.headroom[shard];
+        load[Dimension::Bytes as usize] <= self.room[shard]
+            && (0..D).all(|d| load[d] == 0.0 || load[d] <= headroom[d] * (1.0 + SLACK))
+    }
+
+    /// Takes up room of a shard for a load that is to come, or with −1 gives it back.
+    pub fn take_room(&mut self, shard: usize, load: &[f64; D], sign: f64) {
+        self.room[shard] -= sign * load[Dimension::Bytes as usize];
+        self.headroom[shard].iter_mut().zip(load).for_each(|(headroom, load)| *headroom -= sign * load);
     }
 
     fn rank(&mut self, shard: usize) {

@@ -24,8 +24,10 @@
 //! looks at the worst alone would begin.
 //!
 //! The trade-off taken: the search is greedy, worst shard first, and does not look ahead. It moves what is in excess and
-//! hardly more, takes milliseconds for thousands of shards, and can be explained move by move. An optimal one could get
-//! closer where a shard has only a handful of slots; doubling the number of slots helps more.
+//! hardly more, takes milliseconds for thousands of shards, and can be explained move by move. Where a shard has only a
+//! handful of slots that is not close enough, and exchanges within the plan bring it closer, as far as a fixed amount of
+//! work allows; an optimal plan is not looked for. How close any plan could come is known as a bound: what lies beyond
+//! that is not tried, and said to be out of reach. Doubling the number of slots helps more than any search.
 //!
 //! | file | says |
 //! |---|---|
@@ -33,7 +35,8 @@
 //! | `problem` | all that a decision may depend on |
 //! | `board` | the same as flat arrays, with fair shares and room |
 //! | `imbalance` | how far shards are from their shares, and whether it has lasted |
-//! | `planning` | from a problem to a plan; `search`, `drain`, `bundle`, `supply`, `ledger` are its parts |
+//! | `planning` | from a problem to a plan; `search`, `exchange`, `places`, `drain`, `bundle`, `supply`, `ledger` are its parts |
+//! | `granularity` | how even shards can be at best, given that slots can't be divided |
 //! | `plan`, `reason` | the answer, and why |
 //! | `by_hand` | moves, splits and merges that are asked for |
 //! | `hot` | shards beyond limits of their own |
@@ -44,10 +47,13 @@ mod bundle;
 mod by_hand;
 mod decision;
 mod drain;
+mod exchange;
+mod granularity;
 mod hot;
 mod imbalance;
 mod ledger;
 mod load;
+mod places;
 mod plan;
 mod planning;
 mod problem;
@@ -57,6 +63,7 @@ mod supply;
 
 pub use by_hand::{SplitAt, admit, merge, mergeable, split};
 pub use decision::{Decision, Trigger, Verdict, check, rebalance};
+pub use granularity::Granularity;
 pub use hot::{Gauges, HotDimension, HotShard, HotWatch, Relief, relieve};
 pub use imbalance::{Imbalance, Watch, detect, measure};
 pub use load::{Dimension, History, Load};

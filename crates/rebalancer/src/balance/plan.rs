@@ -3,6 +3,7 @@
 //! A plan is also the balancer's memory. It says how far each shard was left from its share, so that the next plan does
 //! nothing about what this one could not do better, and which slots came from where, so that they don't go back.
 
+use super::granularity::Granularity;
 use super::load::{Dimension, Load};
 use super::problem::{Problem, Strategy};
 use super::reason::{Reason, bytes, counted, percent};
@@ -71,6 +72,9 @@ pub struct Plan {
     pub before: f64,
     /// The largest deviation after it.
     pub after: f64,
+    /// Where the target is out of reach for any plan: the dimension in which it is furthest.
+    #[serde(default)]
+    pub granularity: Option<Granularity>,
     /// Whether a budget ended it: another plan would find more to do.
     pub cut: bool,
     pub settling: Vec<Settling>,

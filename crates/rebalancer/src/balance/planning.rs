@@ -2,6 +2,7 @@
 
 use super::board::Board;
 use super::bundle::{Bundle, Cause, Miss};
+use super::granularity::Granularity;
 use super::ledger::{D, Deviations, Ledger, barred, is_better};
 use super::load::{Dimension, Load};
 use super::plan::{Move, Plan, Settling, Standing};
@@ -38,7 +39,8 @@ fn make(problem: &Problem, previous: Option<&Plan>, balances: bool) -> Plan {
     let previous = previous.filter(|plan| is_comparable(problem, plan));
     let active = active(&board, &ledger, previous);
     let before = ledger.deviation.clone();
-    let mut search = Search::new(ledger, active.clone());
+    let granularities = Granularity::of_all(&board);
+    let mut search = Search::new(ledger, active.clone(), &granularities);
     for shard in (0..board.shards.len()).filter(|at| is_drained(&board, *at)) {
         search.drain(shard);
     }
@@ -60,10 +62,12 @@ fn make(problem: &Problem, previous: Option<&Plan>, balances: bool) -> Plan {
         standings: (0..board.shards.len()).map(|at| standing(&board, at, &after[at])).collect(),
         before: worst(&before),
         after: worst(&after),
+        granularity: None,
         cut,
         settling,
     };
-    plan.left_alone = left_alone(&board, &search, &active, &plan);
+    plan.left_alone = left_alone(&board, &search, &active, &plan, &granularities);
+    plan.granularity = granularities.into_iter().reduce(|a, b| if b.best() > a.best() + 1e-9 { b } else { a });
     plan
 }
 
@@ -301,16 +305,40 @@ fn standing(board: &Board, shard: usize, after: &Deviations) -> Standing {
 }
 
 /// Why shards stay as they are: those that no move touches, and those that remain beyond their goal.
-fn left_alone(board: &Board, search: &Search, active: &[[bool; D]], plan: &Plan) -> Vec<(ShardId, Reason)> {
+fn left_alone(
+    board: &Board,
+    search: &Search,
+    active: &[[bool; D]],
+    plan: &Plan,
+    granularities: &[Granularity],
+) -> Vec<(ShardId, Reason)> {
     let mut touched = vec![false; board.shards.len()];
     let ends = plan.moves.iter().flat_map(|step| [step.source, step.target]);
     ends.filter_map(|shard| board.index(shard)).for_each(|at| touched[at] = true);
     let reasons = (0..board.shards.len()).filter_map(|at| {
         let reason = verdict(board, search, active, (at, &plan.standings[at]), plan.cut);
+        let reason = out_of_reach(granularities, &plan.standings[at], &reason).unwrap_or(reason);
         let is_content = matches!(reason, Reason::WithinTarget { .. } | Reason::Empty);
         (!touched[at] || !is_content).then(|| (board.shards[at].id, reason))
     });
     reasons.collect()
+}
+
+/// What lies behind it that nothing was found for a shard: with these slots, no plan brings all to the goal.
+fn out_of_reach(granularities: &[Granularity], standing: &Standing, reason: &Reason) -> Option<Reason> {
+    let is_meant = |granularity: &&Granularity| match reason {
+        Reason::TooCoarse { dimension, .. } => granularity.dimension == *dimension,
+        Reason::NoSource | Reason::NoTarget => standing.after[granularity.dimension].abs() > granularity.target,
+        _ => false,
+    };
+    let granularity = granularities.iter().find(is_meant)?;
+    let Granularity { dimension, target, slots_per_shard, .. } = *granularity;
+    let (deviation, best) = (standing.after[dimension], granularity.best());
+    let bound = granularity.bound(deviation);
+    let deviation = deviation.abs();
+    // Where a shard could do better than that, something else is in the way.
+    let is_coarse = matches!(reason, Reason::TooCoarse { .. }) || deviation <= bound + 1e-9;
+    (bound > target && is_coarse).then_some(Reason::OutOfReach { dimension, deviation, target, slots_per_shard, best })
 }
 
 fn verdict(

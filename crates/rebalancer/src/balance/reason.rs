@@ -4,6 +4,7 @@
 //! somebody reads them. A sentence speaks of "it", the shard whose reason it is; [`explain`](super::explain) puts the
 //! name in front.
 
+use super::granularity::out_of_reach;
 use super::hot::HotDimension;
 use super::load::Dimension;
 use evenkeel_model::slot::{ShardId, Slot};
@@ -89,6 +90,15 @@ pub enum Reason {
         dimension: Dimension,
         deviation: f64,
     },
+    /// Wherever the slots are, some shard is further from its share than the target allows: `best` is how far the worst
+    /// one is at best. See [`Granularity`](super::Granularity).
+    OutOfReach {
+        dimension: Dimension,
+        deviation: f64,
+        target: f64,
+        slots_per_shard: f64,
+        best: f64,
+    },
     /// What would help in one dimension would push another out of the target.
     WouldUnbalance {
         dimension: Dimension,
@@ -154,7 +164,9 @@ impl Reason {
             Self::NoTargetWithRoom | Self::NoTarget | Self::Full => Some("ADD SHARD makes room".into()),
             Self::OverBudget => Some("raise max_migrations_per_hour, or wait for the next hour".into()),
             Self::TooManyRunning { .. } => Some("raise max_concurrent_migrations, or wait".into()),
-            Self::SlotTooBig { .. } | Self::TooCoarse { .. } => Some("more slots (slot_bits) are finer".into()),
+            Self::SlotTooBig { .. } | Self::TooCoarse { .. } | Self::OutOfReach { .. } => {
+                Some("more slots (slot_bits) are finer".into())
+            }
             _ => None,
         }
     }
@@ -229,6 +241,11 @@ impl Reason {
             Self::TooCoarse { dimension, deviation } => {
                 let (noun, deviation) = (dimension.noun(), percent(*deviation));
                 write!(f, "it is {deviation} from its fair share of {noun}, and no slot is small enough to help")
+            }
+            Self::OutOfReach { dimension, deviation, target, slots_per_shard, best } => {
+                let (noun, deviation) = (dimension.noun(), percent(*deviation));
+                let out_of_reach = out_of_reach(*target, *slots_per_shard, *best);
+                write!(f, "it is {deviation} from its fair share of {noun}, and {out_of_reach}")
             }
             Self::WouldUnbalance { dimension, other } => {
                 write!(f, "what would even out {} would push {} out of balance", dimension.noun(), other.noun())

@@ -10,9 +10,14 @@
 //! stand if the overloaded poured out over those who may take (max-min fairness; Bertsekas and Gallager, "Data
 //! Networks", 1992, § 6.5).
 //!
+//! Shards that are then still beyond the goal exchange slots within the plan; see [`Exchanges`]. What slots are too coarse
+//! for is not tried: see [`Granularity`].
+//!
 //! A slot moves once in a plan, so the search ends; and it ends soon, because shards that nothing helps are put aside.
 
 use super::bundle::{Bundle, Miss, Wish, choose, relief};
+use super::exchange::Exchanges;
+use super::granularity::Granularity;
 use super::ledger::{D, Deviations, Ledger, Rank, amount, rank};
 use super::problem::Strategy;
 use std::cmp::Reverse;
@@ -22,6 +27,9 @@ use std::ops::Bound::{Excluded, Unbounded};
 /// Rounds with raised levels; each but the last moved something.
 const ROUNDS: usize = 6;
 
+/// From the third round on, one in so many of the shards that are left must gain by it, else it is the last.
+const GAINING_PART: usize = 64;
+
 /// Partners that would do and are compared, where there are several dimensions.
 const PARTNERS: usize = 6;
 
@@ -29,8 +37,8 @@ const PARTNERS: usize = 6;
 /// and how many for all shards together.
 const TRIES: (usize, usize, usize) = (24, 96, 65_536);
 
-/// Slots looked at in one plan. A plan for the largest cluster takes a tenth of it; it is there so that none takes
-/// minutes.
+/// Slots looked at in one plan. Most plans for the largest clusters take a tenth of it; it is there so that none takes
+/// minutes. Where it ends a plan, the next one goes on.
 const WORK_MAX: u64 = 50_000_000;
 
 pub(super) struct Search<'a> {
@@ -46,12 +54,19 @@ pub(super) struct Search<'a> {
     high: Deviations,
     /// Down to which deviation shards give; 0 or less.
     low: Deviations,
+    /// The deviations, up and down, from which on a shard is done something about: the goal, or what slots allow.
+    reachable: [(f64, f64); D],
     yields: bool,
     work_left: u64,
 }
 
 impl<'a> Search<'a> {
-    pub fn new(ledger: Ledger<'a>, active: Vec<[bool; D]>) -> Self {
+    pub fn new(ledger: Ledger<'a>, active: Vec<[bool; D]>, granularities: &[Granularity]) -> Self {
+        let mut reachable = ledger.goal.map(|goal| (goal, goal));
+        for Granularity { dimension, over, under, .. } in granularities {
+            let (most, least) = &mut reachable[*dimension as usize];
+            (*most, *least) = (most.max(*over), least.max(*under));
+        }
         let limits = &ledger.board.problem.limits;
         Self {
             misses: vec![None; active.len()],
@@ -62,6 +77,7 @@ impl<'a> Search<'a> {
             bundles_max: limits.moves_max.map_or(usize::MAX, |moves| moves.saturating_mul(2).saturating_add(64)),
             high: [0.0; D],
             low: [0.0; D],
+            reachable,
             yields: false,
             work_left: WORK_MAX,
             ledger,
@@ -70,15 +86,42 @@ impl<'a> Search<'a> {
 
     /// Brings shards to their fair shares.
     pub fn balance(&mut self) {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let before = self.bundles.len();
             self.round();
             let is_moved = self.move_levels();
             let may_yield = self.dimension_count() > 1;
-            if self.is_spent() || !(is_moved || self.bundles.len() > before || self.yields != may_yield) {
+            let gained = self.bundles.len() - before;
+            let is_vain = round >= 2 && gained < self.left() / GAINING_PART;
+            let is_last = is_vain || !(is_moved || gained > 0);
+            if self.is_spent() || (is_last && self.yields == may_yield) {
                 break;
             }
             self.yields = may_yield;
+        }
+        if self.left() > 0 && !self.is_spent() {
+            Exchanges::new(self).make();
+        }
+        self.note_misses();
+    }
+
+    /// Shards about which something is to be done.
+    fn left(&self) -> usize {
+        (0..self.active.len()).filter(|shard| self.urgency(*shard).is_some()).count()
+    }
+
+    /// Every shard that stays beyond the goal has its reason, also where no more is to be had.
+    fn note_misses(&mut self) {
+        if self.is_spent() {
+            return;
+        }
+        let Self { ledger, active, misses, .. } = self;
+        for (shard, miss) in misses.iter_mut().enumerate().filter(|(_, miss)| miss.is_none()) {
+            let deviation = |d: usize| ledger.deviation[shard][d].abs();
+            let is_beyond = |d: &usize| active[shard][*d] && deviation(*d) > ledger.goal[*d] + 1e-9;
+            // Of equal ones the first.
+            let beyond = ledger.dimensions.iter().copied().rev().filter(is_beyond);
+            *miss = beyond.max_by(|a, b| deviation(*a).total_cmp(&deviation(*b))).map(|d| (d, Miss::Fit));
         }
     }
 
@@ -96,16 +139,20 @@ impl<'a> Search<'a> {
     pub fn take(&mut self, bundle: Bundle) {
         self.ledger.apply(&bundle);
         self.bytes_left -= bundle.load.bytes;
-        for shard in [bundle.source, bundle.target] {
-            self.misses[shard] = None;
-            // A slot that was too large to be exact may have left the other end too far away.
-            let (deviation, problem) = (&self.ledger.deviation[shard], self.ledger.board.problem);
-            for dimension in &self.ledger.board.dimensions {
-                let d = *dimension as usize;
-                self.active[shard][d] |= deviation[d].abs() > problem.threshold(*dimension);
-            }
-        }
+        self.touch(bundle.source);
+        self.touch(bundle.target);
         self.bundles.push(bundle);
+    }
+
+    /// Looks at a shard anew: something has changed there.
+    pub fn touch(&mut self, shard: usize) {
+        self.misses[shard] = None;
+        // A slot that was too large to be exact may have left the other end too far away.
+        let (deviation, problem) = (&self.ledger.deviation[shard], self.ledger.board.problem);
+        for dimension in &self.ledger.board.dimensions {
+            let d = *dimension as usize;
+            self.active[shard][d] |= deviation[d].abs() > problem.threshold(*dimension);
+        }
     }
 
     fn round(&mut self) {
@@ -131,7 +178,7 @@ impl<'a> Search<'a> {
     }
 
     /// How far a shard is from its share, if something is to be done about it.
-    fn urgency(&self, shard: usize) -> Option<(i64, Reverse<u32>)> {
+    pub fn urgency(&self, shard: usize) -> Option<(i64, Reverse<u32>)> {
         if !self.ledger.board.is_free(shard) {
             return None;
         }
@@ -141,9 +188,13 @@ impl<'a> Search<'a> {
     }
 
     /// The dimensions in which something is to be done about a shard, worst first.
-    fn urgent(&self, shard: usize) -> Vec<usize> {
+    pub fn urgent(&self, shard: usize) -> Vec<usize> {
         let deviation = &self.ledger.deviation[shard];
-        let is_urgent = |d: &usize| self.active[shard][*d] && deviation[*d].abs() > self.ledger.goal[*d] + 1e-9;
+        let is_beyond = |d: usize| match self.reachable[d] {
+            (over, _) if deviation[d] > 0.0 => deviation[d] > over + 1e-9,
+            (_, under) => -deviation[d] > under + 1e-9,
+        };
+        let is_urgent = |d: &usize| self.active[shard][*d] && is_beyond(*d);
         let mut urgent: Vec<_> = self.ledger.dimensions.iter().copied().filter(is_urgent).collect();
         // As ranks, so that of dimensions that are as good as equal the first is named.
         urgent.sort_by_key(|d| Reverse(rank(deviation[*d].abs(), shard)));
