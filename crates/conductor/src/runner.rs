@@ -110,7 +110,6 @@ impl Conductor {
                 let wish = match state.jobs.get(&stored.migration.job).map(|job| job.status) {
                     Some(JobStatus::Paused) => Wish::Pause,
                     Some(JobStatus::Running) => Wish::GoOn,
-                    _ if mistaken!(ResumeForgetsCancel) => Wish::GoOn,
                     _ => Wish::Cancel,
                 };
                 self.start_migration(world, state, stored, wish)?;

@@ -29,8 +29,6 @@ pub enum Mistake {
     DropUnderReaders,
     /// The outbox forgets what the target has not stored yet.
     ForgetBeforeStored,
-    /// A restart goes on with what was cancelled.
-    ResumeForgetsCancel,
     /// Two migrations share a shard.
     TwoAtOneShard,
     /// Moves overtake one another.
@@ -55,15 +53,13 @@ pub enum Mistake {
     RetryWithoutRecount,
     /// Rows that arrive again are counted again.
     RowsCountedTwice,
-    /// The target gets what a crash takes from the source.
-    OwedBeforeSynced,
     /// The commit log is applied again where rows were dropped.
     CommitsNotSettled,
 }
 
 impl Mistake {
     /// Every mistake.
-    pub const ALL: [Mistake; 27] = [
+    pub const ALL: [Mistake; 25] = [
         Self::ActBeforeKept,
         Self::ShownBeforeKept,
         Self::UndoWithoutEpoch,
@@ -76,7 +72,6 @@ impl Mistake {
         Self::DropWrongSide,
         Self::DropUnderReaders,
         Self::ForgetBeforeStored,
-        Self::ResumeForgetsCancel,
         Self::TwoAtOneShard,
         Self::MovesOvertake,
         Self::PinsIgnored,
@@ -89,7 +84,6 @@ impl Mistake {
         Self::CopySkipsHistory,
         Self::RetryWithoutRecount,
         Self::RowsCountedTwice,
-        Self::OwedBeforeSynced,
         Self::CommitsNotSettled,
     ];
 }

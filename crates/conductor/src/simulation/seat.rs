@@ -141,9 +141,7 @@ impl Seat<'_> {
     }
 
     fn exported(&self, shard: &SimShard, slots: &SlotSet) -> Vec<Version> {
-        if !is_planted(Mistake::OwedBeforeSynced) {
-            shard.sync();
-        }
+        shard.sync();
         let mut versions = shard.rows().versions(slots);
         if is_planted(Mistake::CopySkipsDeletions) {
             versions.retain(|version| version.value.is_some());
@@ -246,7 +244,7 @@ impl Shards for Seat<'_> {
                 Entry::Load(load) => loads.push(*load),
             }
         }
-        if entries > 0 && !is_planted(Mistake::OwedBeforeSynced) {
+        if entries > 0 {
             shard.sync();
         }
         Ok(Owed { versions, loads, upto, entries })

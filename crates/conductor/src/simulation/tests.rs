@@ -128,7 +128,6 @@ planted! {
     drop_wrong_side: DropWrongSide breaks Terminal;
     drop_under_readers: DropUnderReaders breaks ExactlyOnceVisible;
     forget_before_stored: ForgetBeforeStored breaks AckedIsDurable | CountersExact;
-    resume_forgets_cancel: ResumeForgetsCancel breaks Terminal;
     two_at_one_shard: TwoAtOneShard breaks WithinLimits;
     moves_overtake: MovesOvertake breaks InOrder;
     pins_ignored: PinsIgnored breaks PinnedStays;
@@ -141,6 +140,5 @@ planted! {
     copy_skips_history: CopySkipsHistory breaks NoStaleRead;
     retry_without_recount: RetryWithoutRecount breaks CountersExact;
     rows_counted_twice: RowsCountedTwice breaks CountersExact;
-    owed_before_synced: OwedBeforeSynced breaks AckedIsDurable | CountersExact;
     commits_not_settled: CommitsNotSettled breaks Terminal | CountersExact;
 }

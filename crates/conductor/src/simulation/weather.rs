@@ -33,6 +33,10 @@ impl Weather {
         if dice.chance(200) {
             return Self { is_fair: true, ..Self::default() };
         }
+        if dice.chance(250) {
+            // A storm: no migration gets to its end without a crash somewhere between two of its steps.
+            return Self { crashes_at_call: 50, crashes_at_commit: 20, late_commands: 10, ..Self::default() };
+        }
         let sometimes = |most: u64| if dice.chance(500) { dice.between(1, most) } else { 0 };
         Self {
             is_fair: false,
