@@ -73,7 +73,7 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
             compacted = now;
             let layout = database.layout();
             let large = layout.shards.values().filter(|shard| shard.storage_bytes().1 > HISTORY_BYTES_MAX);
-            large.for_each(|shard| shard.compact());
+            large.for_each(|shard| shard.compact(None));
         }
         if let Err(error) = outcome {
             database.registry.report_background(&error);

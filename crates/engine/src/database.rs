@@ -446,18 +446,17 @@ impl Database {
         Ok(())
     }
 
-    /// Rewrites all shards without the versions that no reader can ask for: VACUUM.
+    /// Rewrites a table, or everything, in all shards without the versions that no reader can ask for: VACUUM.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn collect_garbage(&self) -> Result<()> {
+    pub fn collect_garbage(&self, table: Option<TableId>) -> Result<()> {
         self.raise_safe_point()?;
         self.purge_dropped()?;
-        self.layout().shards.values().for_each(|shard| shard.compact());
+        self.layout().shards.values().for_each(|shard| shard.compact(table));
         Ok(())
     }
 
-    /// The shards and their slots, now.
     /// A system setting that is a whole number.
     pub fn setting_integer(&self, name: &str) -> i64 {
         self.settings().integer(name)
@@ -473,6 +472,7 @@ impl Database {
         self.settings().size(name)
     }
 
+    /// The shards and their slots, now.
     pub(crate) fn layout(&self) -> Arc<Layout> {
         self.topology.layout()
     }

@@ -152,9 +152,17 @@ impl SessionInner {
             S::CreateView(view) => self.create_view(state, view, text).await,
             S::CreateIndex(_) => Err(Error::unsupported("CREATE INDEX is not supported")
                 .with_hint("rows are found by primary key and by shard key; put the columns you look up by into them")),
-            S::Vacuum(_) => {
+            S::Vacuum(vacuum) => {
+                let table = vacuum.table_name.map(|name| crate::types::table_name(&name)).transpose()?;
+                let schemas = self.database.schemas();
+                let named = |name: &String| {
+                    let tables = schemas.tables.keys().map(String::as_str);
+                    let table = schemas.tables.get(name);
+                    table.map(|table| table.schema.id).ok_or_else(|| crate::error::undefined_table(name, tables))
+                };
+                let table = table.as_ref().map(named).transpose()?;
                 let database = Arc::clone(&self.database);
-                blocking(move || database.collect_garbage()).await?;
+                blocking(move || database.collect_garbage(table)).await?;
                 Ok(Outcome::new("VACUUM"))
             }
             S::Analyze(_) => Ok(Outcome::new("ANALYZE")),

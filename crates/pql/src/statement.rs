@@ -62,12 +62,26 @@ fn kind(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, 
         "SHOW" => read(&tokens, place, administration::show),
         "DESCRIBE" | "DESC" => read(&tokens, place, administration::describe),
         "LOCATE" => locate(&tokens, place),
+        "VACUUM" | "ANALYZE" => sql(without_maintenance_options(tokens), place),
         "MERGE" if !begins(&tokens, &["MERGE", "INTO"]) => read(&tokens, place, administration::shards),
         "REBALANCE" | "SPLIT" | "MOVE" | "PIN" | "UNPIN" | "ADD" | "REMOVE" | "PAUSE" | "RESUME" | "CANCEL"
         | "WAIT" | "UNDO" | "VERIFY" => read(&tokens, place, administration::shards),
         _ if is_sql(&tokens[0], &first) => sql(tokens, place),
         _ => Err(unknown(&tokens[0], place)),
     }
+}
+
+/// VACUUM and ANALYZE without PostgreSQL's options: rows are always rewritten in full, and counts are always exact.
+fn without_maintenance_options(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if tokens.get(1).is_some_and(|token| token.token == Token::LParen)
+        && let Some(end) = tokens.iter().position(|token| token.token == Token::RParen)
+    {
+        tokens.drain(1..=end);
+    }
+    while tokens.len() > 1 && ["FULL", "FREEZE", "VERBOSE", "ANALYZE"].iter().any(|option| is(&tokens[1], option)) {
+        tokens.remove(1);
+    }
+    tokens
 }
 
 fn is_sql(first: &TokenWithSpan, word: &str) -> bool {

@@ -604,10 +604,12 @@ impl Shard {
         }
     }
 
-    /// Rewrites the shard's files, dropping versions that no reader can ask for.
-    pub fn compact(&self) {
+    /// Rewrites the files of a table, or all, dropping versions that no reader can ask for.
+    pub fn compact(&self, table: Option<TableId>) {
+        let keys = table.map(table_range);
         for family in [self.data(), self.history()] {
-            self.db.compact_range_cf(&family, None::<&[u8]>, None::<&[u8]>);
+            let (from, to) = (keys.as_ref().map(|keys| &keys.start), keys.as_ref().map(|keys| &keys.end));
+            self.db.compact_range_cf(&family, from, to);
         }
     }
 

@@ -198,7 +198,7 @@ impl World {
             Step::Collect { back } => {
                 self.safe = self.safe.max(self.now.saturating_sub(*back));
                 self.store.raise_safe_point(Timestamp(self.safe));
-                self.shard().compact();
+                self.shard().compact(None);
             }
             Step::Reopen => self.reopen(),
         }

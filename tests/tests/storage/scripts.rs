@@ -227,7 +227,7 @@ impl goldenscript::Runner for Story {
                 Ok("raised".to_string())
             }
             "compact" => {
-                self.shard().compact();
+                self.shard().compact(None);
                 Ok("compacted".to_string())
             }
             name => self.change(name, args),

@@ -171,6 +171,10 @@ impl CopyOptions {
         let name = name(option);
         match name.as_str() {
             "format" | "compression" => return Ok(()),
+            // What PostgreSQL's clients say of its storage and of the text: rows need no freezing here, and text is UTF-8.
+            "freeze" => return boolean(option).map(|_| ()),
+            "encoding" if text(option)?.to_ascii_lowercase().replace('-', "") == "utf8" => return Ok(()),
+            "encoding" => return Err(invalid("files are in UTF-8").with_hint("convert it first, with iconv say")),
             known if !OPTIONS.contains(&known) => return Err(unknown_option(&name)),
             _ if !self.format.is_delimited() => {
                 let message = format!("option \"{name}\" means nothing in format {}", self.format.name());
