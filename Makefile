@@ -10,7 +10,7 @@ ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
 export ROCKSDB_STATIC := 1
 
-.PHONY: demo build test check bench crash torture fuzz book rocksdb tools nextest clean
+.PHONY: demo build test check bench crash torture simulate fuzz book rocksdb tools nextest clean
 
 demo: build
 	$(CARGO_TARGET_DIR)/release/evenkeel demo
@@ -56,6 +56,11 @@ crash: rocksdb nextest
 torture: rocksdb nextest
 	EVENKEEL_CRASHES=$(or $(CRASHES),1000) cargo nextest run --workspace --locked --profile torture \
 		-E 'binary(crash) and test(/^moves::/)'
+
+# Jobs, migrations and the balancer in a simulated world, with everything that can go wrong; then with mistakes planted,
+# each of which must be found. EVENKEEL_SEED=n tells the story of one seed, EVENKEEL_MISTAKE=Name plants that one in it.
+simulate:
+	EVENKEEL_SEEDS=$(or $(SEEDS),1000) cargo test --profile simulate --locked -p evenkeel-conductor -q simulation -- --nocapture
 
 # Needs a nightly toolchain and cargo-fuzz.
 fuzz:

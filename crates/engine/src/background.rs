@@ -59,7 +59,7 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
         let Some(database) = database.upgrade() else { return };
         let now = Instant::now();
         let mut outcome = database.sync();
-        database.registry.latencies.look(database.rebalancing.is_moving());
+        database.registry.latencies.look(database.rebalancing.conductor.is_moving());
         if now - sampled >= SAMPLE_EVERY {
             sampled = now;
             database.registry.sample(&database.layout().shards);

@@ -14,14 +14,15 @@
 use crate::access::Users;
 use crate::background::Background;
 use crate::layout::{Layout, Topology};
-use crate::meta::{Meta, MetaChange};
+use crate::meta::{Meta, MetaChange, MetaStore};
 use crate::oracle::{Oracle, now_ms};
 use crate::planning::Planner;
-use crate::rebalancing::{self, Rebalancing};
+use crate::rebalancing::Rebalancing;
 use crate::registry::Registry;
 use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
 use evenkeel_catalog as catalog;
+use evenkeel_conductor::listed_shards;
 use evenkeel_model::{Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp};
 use evenkeel_storage::codec::key::table_of;
 use evenkeel_storage::commit_log::{self, CommitLog, LoggedCommit, RecordNumber};
@@ -158,7 +159,7 @@ impl Database {
         let effective = Arc::new(effective_settings(&settings));
         let store = Store::new(effective.size("cache_size") as usize)?;
         let mut shards = BTreeMap::new();
-        let listed = rebalancing::list(&meta, &slots)?;
+        let listed = listed_shards(&*meta, &slots)?;
         for id in listed.keys().copied() {
             let path = directory.join("shards").join(id.to_string());
             if !created && !path.join("CURRENT").exists() {
@@ -383,7 +384,7 @@ impl Database {
     /// Removes the rows of dropped tables that no reader can ask for.
     pub(crate) fn purge_dropped(&self) -> Result<()> {
         // A copy that is under way would bring rows back.
-        if self.rebalancing.is_moving() {
+        if self.rebalancing.conductor.is_moving() {
             return Ok(());
         }
         let oldest = self.snapshots.oldest().unwrap_or(Timestamp::MAX);
@@ -431,7 +432,7 @@ impl Database {
         let unmarked = self.log.get().map_or(Timestamp::MAX, CommitLog::oldest_unmarked);
         safe = safe.min(Timestamp(unmarked.0 - 1));
         // A deletion that a migration's target collects could no longer hide an older version on its way there.
-        safe = safe.min(self.rebalancing.oldest_start());
+        safe = safe.min(self.rebalancing.conductor.oldest_start());
         // Later readers start at or above the safe point, also in a database that was idle for long.
         self.oracle.observe(safe)?;
         self.store.raise_safe_point(safe);

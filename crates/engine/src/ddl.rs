@@ -11,7 +11,7 @@ use crate::definition::{
 };
 use crate::error::{query_error, undefined_table};
 use crate::evaluate::{constant, table_schema};
-use crate::meta::MetaChange;
+use crate::meta::{MetaChange, MetaStore};
 use crate::oracle::now_ms;
 use crate::output::Output;
 use crate::planning::{byte_span, resolve};

@@ -12,7 +12,7 @@
 
 use crate::database::{Database, Load, StoredLoad, apply_error, io_error};
 use crate::layout::LoadPass;
-use crate::meta::MetaChange;
+use crate::meta::{MetaChange, MetaStore};
 use crate::session::Cancel;
 use crate::table::{RowEncoder, TableHandle};
 use crate::view::ReadView;

@@ -204,7 +204,7 @@ impl Database {
         let registry = &self.registry;
         Measures {
             shards: snapshot.shards.iter().filter_map(shard).collect(),
-            imbalance: evenkeel_planner::imbalance(&self.picture().problem),
+            imbalance: evenkeel_planner::imbalance(&self.planner_snapshot().problem),
             statements: registry.latencies.histograms(),
             failures: registry.latencies.failures(),
             sessions: counted(&["active", "idle", "idle in transaction"], snapshot.sessions.iter().map(|s| s.state)),
@@ -216,13 +216,17 @@ impl Database {
             stuck_after_seconds: self.settings().duration_ms("stuck_migration_timeout") as f64 / 1e3,
             phases: registry.phases.lock().iter().map(|(phase, took)| (*phase, took.histogram())).collect(),
             cutovers: registry.cutovers.histogram(),
-            decided: self.rebalancing.balancer.lock().decided.iter().map(decided).collect(),
+            decided: self
+                .rebalancing
+                .conductor
+                .with_balancer(|balancer| balancer.decided.iter().map(decided).collect()),
         }
     }
 
     fn moving(&self) -> Vec<MovingMeasures> {
         let now = now_ms();
-        let open = self.rebalancing.migrations().into_iter().filter(|stored| !stored.migration.phase.is_over());
+        let open =
+            self.rebalancing.conductor.migrations().into_iter().filter(|stored| !stored.migration.phase.is_over());
         let moving = open.map(|stored| MovingMeasures {
             id: stored.migration.id,
             job: stored.migration.job,
@@ -239,7 +243,7 @@ impl Database {
     /// How many shards there are, and how many of them this process has open.
     pub fn shards_claimed(&self) -> (usize, usize) {
         let layout = self.layout();
-        let known = self.rebalancing.shards.lock();
+        let known = self.rebalancing.conductor.shards();
         (known.len(), known.keys().filter(|shard| layout.shards.contains_key(shard)).count())
     }
 

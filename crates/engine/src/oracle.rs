@@ -3,7 +3,7 @@
 //! A mark is persisted ahead of use; after a restart timestamps go on above the mark, whatever the clock says. A clock
 //! that jumps back makes timestamps run ahead of it until it has caught up; order is never lost.
 
-use crate::meta::Meta;
+use crate::meta::{Meta, MetaStore};
 use evenkeel_model::{Result, Timestamp};
 use parking_lot::Mutex;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Who is connected, what runs, what was slow, what happened: the source of the SYSTEM tables that are about activity.
 
 use crate::latency::{Buckets, Latencies};
-use crate::meta::{Meta, MetaChange};
+use crate::meta::{Meta, MetaChange, MetaStore};
 use crate::oracle::now_ms;
 use crate::session::Cancel;
 use evenkeel_catalog::snapshot as state;

@@ -67,7 +67,7 @@ impl Database {
 
     fn shard_states(&self, counts: &Counts) -> Vec<state::Shard> {
         let draining = self.draining_shards();
-        let known = self.rebalancing.shards.lock().clone();
+        let known = self.rebalancing.conductor.shards();
         let slots = &counts.layout.slots;
         let state = |shard: &Arc<Shard>| {
             let rates = self.registry.rates(shard.id());

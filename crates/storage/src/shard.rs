@@ -426,7 +426,8 @@ impl Shard {
         self.write(changes, load, Durability::Synced)
     }
 
-    /// The load's rows become deletions at its timestamp, so that a transaction that started before still notices.
+    /// The load's rows become deletions at its timestamp, so that a transaction that started before still notices. What is
+    /// being received was counted as it came: its source takes it back.
     fn abort_load(&self, load: Timestamp) -> std::result::Result<(), ApplyError> {
         const BATCH: usize = 10_000;
         let key = timestamp_key(LOAD, load);
@@ -442,7 +443,8 @@ impl Shard {
             if row.as_ref() >= range.end.as_slice() {
                 break;
             }
-            if timestamp_of(&value) == Some(load.0) && value.get(8) == Some(&KIND_PUT) {
+            let is_own = changes.ownership.owned().contains(slot_of(&row, self.bits));
+            if is_own && timestamp_of(&value) == Some(load.0) && value.get(8) == Some(&KIND_PUT) {
                 self.mirror(&mut changes, &row, &deletion);
                 changes.batch.put_cf(&self.data(), row, &deletion);
             }

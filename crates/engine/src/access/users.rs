@@ -9,7 +9,7 @@
 use super::scram::{self, Key, Verifier};
 use super::{Identity, authorize};
 use crate::database::Database;
-use crate::meta::{Meta, MetaChange};
+use crate::meta::{Meta, MetaChange, MetaStore};
 use crate::oracle::now_ms;
 use evenkeel_catalog::{BUILT_IN_USER, snapshot as state};
 use evenkeel_model::{Error, Result, Role, SqlState, did_you_mean};

@@ -8,7 +8,7 @@ use crate::session::SessionInner;
 use crate::statement::{Outcome, blocking};
 use arrow::datatypes::DataType;
 use evenkeel_model::{Error, JobId, Result, ShardId, SqlState, TableId};
-use evenkeel_planner::{ExplainRow, JobPlan, JobStatus, Nothing, Outcome as Planned, WaitFor};
+use evenkeel_planner::{ExplainRow, JobPlan, JobStatus, Nothing, Outcome as Planned, Snapshot, WaitFor};
 use evenkeel_pql::ast::ShardStatement;
 use evenkeel_rebalancer::migration::Phase;
 use std::sync::Arc;
@@ -28,14 +28,15 @@ impl SessionInner {
         let database = Arc::clone(&self.database);
         // From the picture to the job nobody else plans: two jobs never get the same slots.
         let planning = self.database.rebalancing.planning.lock().await;
-        let picture = blocking(move || Ok(database.picture())).await?;
+        let picture = blocking(move || Ok(database.planner_snapshot())).await?;
         let planned = evenkeel_planner::plan(&statement, text, &picture)?;
         match planned {
             Planned::Start(job) => {
                 let database = Arc::clone(&self.database);
                 let (plan, said) = (*job, text.trim().to_string());
                 let kept = plan.clone();
-                let id = blocking(move || database.start_job(&said, kept)).await?;
+                let id =
+                    blocking(move || database.rebalancing.conductor.start_job(&database.world(), &said, kept)).await?;
                 drop(planning);
                 started(id, &plan, output).await
             }
@@ -65,7 +66,7 @@ impl SessionInner {
 
     async fn nothing(&self, nothing: Nothing, output: &Output) -> Result<Outcome> {
         if let Some(decision) = &nothing.decision {
-            self.database.note_decision(decision)?;
+            self.database.rebalancing.conductor.note_decision(&self.database.world(), decision)?;
         }
         output.notice(nothing.reason, nothing.hint.as_deref()).await?;
         Ok(Outcome::new("NOTHING TO DO"))
@@ -80,9 +81,9 @@ impl SessionInner {
         let done = blocking(move || {
             let go_on = || {
                 database.report_progress(&jobs, &told);
-                told.cancel.check().is_ok()
+                told.cancel.check().is_ok() && deadline.is_none_or(|deadline| Instant::now() < deadline)
             };
-            let done = database.rebalancing.wait(&jobs, deadline, go_on);
+            let done = database.rebalancing.conductor.wait(&database.world(), &jobs, go_on);
             told.cancel.check()?;
             Ok(done)
         });
@@ -90,7 +91,7 @@ impl SessionInner {
             return Err(Error::new(SqlState::QueryCanceled, "the jobs were not over in time")
                 .with_hint("they go on; QUERY SYSTEM.JOBS shows how far they are, and CANCEL JOB stops one"));
         }
-        let jobs = self.database.rebalancing.jobs();
+        let jobs = self.database.rebalancing.conductor.jobs();
         let failed = jobs.iter().find(|job| wait.jobs.contains(&job.id) && job.status == JobStatus::Failed);
         match failed {
             Some(job) => Err(Error::new(SqlState::OperatorIntervention, format!("job {} failed", job.id))
@@ -123,14 +124,14 @@ impl SessionInner {
         output: &Output,
     ) -> Result<Outcome> {
         let database = Arc::clone(&self.database);
-        let picture = blocking(move || Ok(database.picture())).await?;
+        let picture = blocking(move || Ok(database.planner_snapshot())).await?;
         explained(&evenkeel_planner::explain(statement, text, &picture)?, output).await
     }
 
     /// SHOW BALANCER.
     pub(crate) async fn show_balancer(&self, output: &Output) -> Result<Outcome> {
         let database = Arc::clone(&self.database);
-        let picture = blocking(move || Ok(database.picture())).await?;
+        let picture = blocking(move || Ok(database.planner_snapshot())).await?;
         explained(&evenkeel_planner::show_balancer(&picture), output).await
     }
 }
@@ -185,30 +186,22 @@ async fn explained(rows: &[ExplainRow], output: &Output) -> Result<Outcome> {
 }
 
 impl Database {
-    /// Makes the shards that a job needs, and keeps it; the runner begins it.
-    pub(super) fn start_job(&self, statement: &str, plan: JobPlan) -> Result<JobId> {
-        plan.new_shards.iter().try_for_each(|shard| self.add_shard(*shard))?;
-        if let Some(decision) = &plan.decision {
-            self.note_decision(decision)?;
-        }
-        let reason = plan.decision.as_ref().map_or_else(|| "asked for".to_string(), |d| d.reason.to_string());
-        let (kind, remembered) = (plan.kind, plan.plan.clone());
-        let moves = plan.moves.len();
-        let id = self.rebalancing.start(&self.meta, statement, &reason, plan)?;
-        if let Some(plan) = remembered {
-            self.remember_plan(&plan)?;
-        }
-        self.event("job", &format!("job {id}"), &format!("{kind} started: {moves} migrations"));
-        Ok(id)
+    /// One consistent picture for the planner.
+    pub(crate) fn planner_snapshot(&self) -> Snapshot {
+        self.rebalancing.conductor.snapshot(&self.world())
     }
 
     /// What needs no answer but its tag.
     fn change_shards(&self, planned: &Planned) -> Result<String> {
-        let want = |job: &JobId, wanted| self.rebalancing.want(&self.meta, *job, wanted);
+        let conductor = &self.rebalancing.conductor;
+        let want = |job: &JobId, wanted| conductor.want(&self.world(), *job, wanted);
+        let pin = |shard: &ShardId, pinned| conductor.pin_shard(&self.world(), *shard, pinned);
         match planned {
-            Planned::Pin(shard) => self.pin_shard(*shard, true).map(|()| format!("PIN SHARD {shard}")),
-            Planned::Unpin(shard) => self.pin_shard(*shard, false).map(|()| format!("UNPIN SHARD {shard}")),
-            Planned::AddShard(shard) => self.add_shard(*shard).map(|()| format!("ADD SHARD {shard}")),
+            Planned::Pin(shard) => pin(shard, true).map(|()| format!("PIN SHARD {shard}")),
+            Planned::Unpin(shard) => pin(shard, false).map(|()| format!("UNPIN SHARD {shard}")),
+            Planned::AddShard(shard) => {
+                conductor.add_shard(&self.world(), *shard).map(|()| format!("ADD SHARD {shard}"))
+            }
             Planned::Pause(job) => want(job, JobStatus::Paused).map(|()| format!("PAUSE JOB {job}")),
             Planned::Resume(job) => want(job, JobStatus::Running).map(|()| format!("RESUME JOB {job}")),
             Planned::Cancel(job) => want(job, JobStatus::Cancelling).map(|()| format!("CANCEL JOB {job}")),
@@ -220,7 +213,7 @@ impl Database {
 
     /// One line for the migration that is furthest from its end.
     fn report_progress(&self, jobs: &[JobId], output: &Output) {
-        for stored in self.rebalancing.migrations() {
+        for stored in self.rebalancing.conductor.migrations() {
             let migration = &stored.migration;
             let under_way = !migration.phase.is_over() && migration.phase != Phase::Planned;
             if under_way && jobs.contains(&migration.job) {

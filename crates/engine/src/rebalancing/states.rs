@@ -1,9 +1,9 @@
 //! Jobs, migrations, decisions and measurements as the SYSTEM tables show them.
 
-use super::StoredMigration;
 use crate::database::Database;
 use crate::oracle::now_ms;
 use evenkeel_catalog::snapshot as state;
+use evenkeel_conductor::{StoredJob, StoredMigration, hot_limits, verdict_name};
 use evenkeel_model::{MigrationId, ShardId};
 use evenkeel_planner::JobKind;
 use evenkeel_rebalancer::migration::Phase;
@@ -53,7 +53,7 @@ fn rounded(value: f64, digits: i32) -> f64 {
 impl Database {
     /// Shards that a job empties.
     pub(crate) fn draining_shards(&self) -> BTreeSet<ShardId> {
-        let jobs = self.rebalancing.jobs();
+        let jobs = self.rebalancing.conductor.jobs();
         let open = jobs
             .iter()
             .filter(|job| !job.status.is_over() && matches!(job.plan.kind, JobKind::Remove | JobKind::Merge));
@@ -83,16 +83,16 @@ impl Database {
                 finished_at_ms: progress.finished_at_ms,
             }
         };
-        self.rebalancing.migrations().into_iter().map(state).collect()
+        self.rebalancing.conductor.migrations().into_iter().map(state).collect()
     }
 
     pub(crate) fn job_states(&self) -> Vec<state::Job> {
         let migrations: BTreeMap<MigrationId, StoredMigration> =
-            self.rebalancing.migrations().into_iter().map(|stored| (stored.migration.id, stored)).collect();
-        let jobs = self.rebalancing.jobs();
+            self.rebalancing.conductor.migrations().into_iter().map(|stored| (stored.migration.id, stored)).collect();
+        let jobs = self.rebalancing.conductor.jobs();
         let any_open = jobs.iter().any(|job| !job.status.is_over());
-        let imbalance_now = any_open.then(|| rounded(evenkeel_planner::imbalance(&self.picture().problem), 3));
-        let state = |job: super::StoredJob| {
+        let imbalance_now = any_open.then(|| rounded(evenkeel_planner::imbalance(&self.planner_snapshot().problem), 3));
+        let state = |job: StoredJob| {
             let begun = || job.migrations.iter().flatten().filter_map(|id| migrations.get(id));
             let total = job.plan.moves.len();
             let bytes: u64 = job.plan.moves.iter().map(|step| step.bytes).sum();
@@ -123,11 +123,10 @@ impl Database {
     }
 
     pub(crate) fn decision_states(&self) -> Vec<state::Decision> {
-        let balancer = self.rebalancing.balancer.lock();
         let state = |decision: &evenkeel_rebalancer::balance::Decision| state::Decision {
             time_ms: decision.time_ms,
             trigger: decision.trigger.name(),
-            decision: super::balancer::verdict_name(decision.verdict),
+            decision: verdict_name(decision.verdict),
             reason: match decision.shard {
                 Some(shard) => format!("shard {shard}: {}", decision.reason),
                 None => decision.reason.to_string(),
@@ -137,12 +136,11 @@ impl Database {
             overloaded: decision.overloaded.clone(),
             underloaded: decision.underloaded.clone(),
         };
-        balancer.decisions.iter().map(state).collect()
+        self.rebalancing.conductor.with_balancer(|balancer| balancer.decisions.iter().map(state).collect())
     }
 
     pub(crate) fn hot_shard_states(&self) -> Vec<state::HotShard> {
-        let limits = super::hot::limits(&self.settings());
-        let balancer = self.rebalancing.balancer.lock();
+        let limits = hot_limits(&self.settings());
         let state = |hot: evenkeel_rebalancer::balance::HotShard| state::HotShard {
             shard: hot.shard,
             dimension: hot.dimension.name(),
@@ -151,10 +149,11 @@ impl Database {
             since_ms: hot.since_ms,
             cooldown_until_ms: hot.cooldown_until_ms,
         };
-        balancer.hot.hot(now_ms(), &limits).into_iter().map(state).collect()
+        let hot = self.rebalancing.conductor.with_balancer(|balancer| balancer.hot.hot(now_ms(), &limits));
+        hot.into_iter().map(state).collect()
     }
 
     pub(crate) fn shard_metric_states(&self) -> Vec<state::ShardMetric> {
-        self.rebalancing.balancer.lock().metrics.iter().cloned().collect()
+        self.rebalancing.metrics.lock().iter().cloned().collect()
     }
 }

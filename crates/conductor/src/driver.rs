@@ -8,7 +8,7 @@ use evenkeel_model::{Error, Result};
 use evenkeel_rebalancer::migration::{Command, Migration, Observed, Phase};
 
 /// What a driver needs from the world.
-pub(crate) trait Carrier {
+pub trait Carrier {
     /// Carries a command out. `None` when it was interrupted by a wish, and nothing was seen.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ pub(crate) trait Carrier {
 
 /// What somebody wants of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub enum Wish {
     GoOn,
     /// Stop where nobody waits for what comes next, until another wish.
     Pause,
@@ -45,7 +45,7 @@ pub(crate) enum Wish {
 
 /// Drives a migration until it is over, or in a phase where `enough` says so, or until it is to stop. Returns the last
 /// record that was kept.
-pub(crate) fn drive(mut migration: Migration, carrier: &mut impl Carrier, enough: impl Fn(Phase) -> bool) -> Migration {
+pub fn drive(mut migration: Migration, carrier: &mut impl Carrier, enough: impl Fn(Phase) -> bool) -> Migration {
     while !migration.phase.is_over() && !enough(migration.phase) {
         let wish = carrier.wish();
         let cancelled = if wish == Wish::Cancel { migration.cancel() } else { migration.clone() };

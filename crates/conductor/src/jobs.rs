@@ -1,6 +1,7 @@
 //! Jobs: plans of migrations, kept before anything moves, and carried on by whoever opens the database next.
 
-use super::movement::StoredMigration;
+use crate::mistake::mistaken;
+use crate::movement::StoredMigration;
 use evenkeel_model::{JobId, MigrationId};
 use evenkeel_planner::{JobPlan, JobStatus};
 use evenkeel_rebalancer::balance::Move;
@@ -9,26 +10,26 @@ use std::collections::BTreeMap;
 
 /// What the meta store keeps of a job.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct StoredJob {
-    pub(crate) id: JobId,
+pub struct StoredJob {
+    pub id: JobId,
     /// What asked for it: a statement, or the balancer.
-    pub(crate) statement: String,
-    pub(crate) reason: String,
-    pub(crate) status: JobStatus,
+    pub statement: String,
+    pub reason: String,
+    pub status: JobStatus,
     /// It never changes.
-    pub(crate) plan: JobPlan,
+    pub plan: JobPlan,
     /// The migrations of its moves, as far as they have begun.
-    pub(crate) migrations: Vec<Option<MigrationId>>,
-    pub(crate) created_at_ms: i64,
-    pub(crate) finished_at_ms: Option<i64>,
+    pub migrations: Vec<Option<MigrationId>>,
+    pub created_at_ms: i64,
+    pub finished_at_ms: Option<i64>,
     /// The largest deviation when it was over.
-    pub(crate) imbalance_after: Option<f64>,
-    pub(crate) error: Option<String>,
+    pub imbalance_after: Option<f64>,
+    pub error: Option<String>,
 }
 
 /// What a job's migrations say about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Some are under way, or not begun.
     UnderWay,
     AllDone,
@@ -40,11 +41,11 @@ pub(super) enum Standing {
 
 impl StoredJob {
     /// The moves that have not begun, with their places in the plan.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = (usize, &Move)> {
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (usize, &Move)> {
         self.plan.moves.iter().enumerate().filter(|(at, _)| self.migrations[*at].is_none())
     }
 
-    pub(super) fn standing(&self, migrations: &BTreeMap<MigrationId, StoredMigration>) -> Standing {
+    pub(crate) fn standing(&self, migrations: &BTreeMap<MigrationId, StoredMigration>) -> Standing {
         let begun: Vec<_> = self.migrations.iter().flatten().filter_map(|id| migrations.get(id)).collect();
         let broken = |stored: &&StoredMigration| match stored.migration.phase {
             Phase::VerificationFailed => true,
@@ -54,7 +55,8 @@ impl StoredJob {
         if begun.iter().any(broken) {
             return Standing::Broken;
         }
-        let all_over = begun.iter().all(|stored| stored.migration.phase.is_over());
+        let is_over = |stored: &&StoredMigration| stored.migration.phase.is_over();
+        let all_over = begun.iter().all(is_over) || (mistaken!(JobEndsEarly) && begun.iter().any(is_over));
         let all_begun = self.migrations.iter().all(Option::is_some);
         let any_undone = begun.iter().any(|stored| stored.migration.phase == Phase::Undone);
         match (all_over, all_begun || self.status == JobStatus::Cancelling) {
@@ -65,7 +67,7 @@ impl StoredJob {
     }
 
     /// Why it failed, in its migrations' words.
-    pub(super) fn failure(&self, migrations: &BTreeMap<MigrationId, StoredMigration>) -> Option<String> {
+    pub(crate) fn failure(&self, migrations: &BTreeMap<MigrationId, StoredMigration>) -> Option<String> {
         let begun = self.migrations.iter().flatten().filter_map(|id| migrations.get(id));
         begun.filter(|stored| matches!(stored.migration.phase, Phase::Undone | Phase::VerificationFailed)).find_map(
             |stored| {

@@ -1,9 +1,9 @@
 //! What decisions are made from: shards, slots and their loads, settings, jobs, as values.
 
-use crate::database::Database;
-use crate::layout::Layout;
-use crate::oracle::now_ms;
-use evenkeel_model::{Settings, ShardId, Slot};
+use crate::mistake::mistaken;
+use crate::world::{Picture, World};
+use crate::{Conductor, StoredJob};
+use evenkeel_model::{Settings, ShardId};
 use evenkeel_planner::{BalancerState, Defaults, JobState, MigrationState, Snapshot};
 use evenkeel_rebalancer::balance::{Load, Problem, ShardState, SlotState, Strategy, Thresholds};
 use evenkeel_rebalancer::migration::Phase;
@@ -12,23 +12,23 @@ use std::collections::BTreeMap;
 /// Moves of this size at the most: one that fails is cheap to try again, and progress is seen.
 const MOVE_BYTES_MAX: u64 = 4 << 30;
 
-impl Database {
+impl Conductor {
     /// One consistent picture for the planner.
-    pub(crate) fn picture(&self) -> Snapshot {
-        let settings = self.settings();
+    pub fn snapshot<W: World>(&self, world: &W) -> Snapshot {
+        let settings = world.settings();
         // Jobs before the layout: what ends between the two is seen twice, and not at its source without a job. And before
         // the balancer, which whoever holds the jobs asks.
-        let (jobs, started_last_hour) = (self.planned_jobs(), self.rebalancing.started_last_hour());
+        let (jobs, started_last_hour) = (self.planned_jobs(), self.started_last_hour(world.now_ms()));
         let bytes_per_second = self.copy_rate();
-        let problem = self.problem(&settings);
-        let balancer = self.rebalancing.balancer.lock();
+        let problem = self.problem(world, &settings);
+        let balancer = self.balancer.lock();
         let next_check_ms = settings.boolean("auto_rebalance").then(|| balancer.next_check_ms(&settings));
         Snapshot {
             problem,
             previous: balancer.previous.clone(),
             defaults: defaults(&settings),
             jobs,
-            next_shard: self.next_shard().unwrap_or(ShardId(u32::MAX)),
+            next_shard: self.next_shard(),
             started_last_hour,
             bytes_per_second,
             balancer: BalancerState {
@@ -40,21 +40,22 @@ impl Database {
         }
     }
 
-    pub(super) fn problem(&self, settings: &Settings) -> Problem {
-        let layout = self.layout();
-        let free_bytes = rustix::fs::statvfs(&self.directory).ok().map(|disk| disk.f_bavail * disk.f_frsize);
-        let stored = self.rebalancing.shards.lock().clone();
-        let balancer = self.rebalancing.balancer.lock();
-        let shards = layout.shards.keys().map(|id| ShardState {
-            pinned: stored.get(id).is_some_and(|shard| shard.pinned),
+    pub fn problem<W: World>(&self, world: &W, settings: &Settings) -> Problem {
+        let picture = world.picture();
+        let free_bytes = world.free_bytes();
+        let stored = self.shards();
+        let now = slot_loads(world, &picture);
+        let balancer = self.balancer.lock();
+        let shards = picture.shards.keys().map(|id| ShardState {
+            pinned: stored.get(id).is_some_and(|shard| shard.pinned) && !mistaken!(PinsIgnored),
             cooling_until_ms: balancer.cooling_until_ms(*id),
             free_bytes,
             ..ShardState::new(*id)
         });
-        let loads = balancer.slot_loads(&slot_loads(&layout));
-        let slots = layout.slots.iter().zip(loads);
+        let loads = balancer.slot_loads(&now);
+        let slots = picture.slots.iter().zip(loads);
         let slots = slots.map(|((_, owner), load)| SlotState { owner, load, moving_to: None }).collect();
-        let mut problem = Problem::new(now_ms(), shards.collect(), slots);
+        let mut problem = Problem::new(world.now_ms(), shards.collect(), slots);
         problem.strategy = strategy(settings);
         problem.target_imbalance = settings.float("target_imbalance");
         problem.thresholds = Thresholds {
@@ -68,13 +69,9 @@ impl Database {
 
     /// The jobs as the planner sees them.
     fn planned_jobs(&self) -> Vec<JobState> {
-        let migrations: BTreeMap<_, _> = self
-            .rebalancing
-            .migrations()
-            .into_iter()
-            .map(|stored| (stored.migration.id, stored.migration.phase))
-            .collect();
-        let state = |job: super::StoredJob| {
+        let migrations: BTreeMap<_, _> =
+            self.migrations().into_iter().map(|stored| (stored.migration.id, stored.migration.phase)).collect();
+        let state = |job: StoredJob| {
             let steps = job.plan.moves.iter().zip(&job.migrations).map(|(step, id)| MigrationState {
                 source: step.source,
                 target: step.target,
@@ -90,13 +87,13 @@ impl Database {
                 removes: job.plan.removes.clone(),
             }
         };
-        self.rebalancing.jobs().into_iter().map(state).collect()
+        self.jobs().into_iter().map(state).collect()
     }
 
     /// Bytes a second of the copies that were finished last.
     fn copy_rate(&self) -> Option<f64> {
         const LAST: usize = 4;
-        let migrations = self.rebalancing.migrations();
+        let migrations = self.migrations();
         let copied = migrations.iter().rev().filter_map(|stored| {
             let progress = &stored.progress;
             let took_ms = progress.copied_at_ms? - progress.started_at_ms?;
@@ -122,11 +119,9 @@ fn defaults(settings: &Settings) -> Defaults {
 }
 
 /// Rows and bytes of every slot now, without rates.
-pub(super) fn slot_loads(layout: &Layout) -> Vec<Load> {
-    let counts: BTreeMap<ShardId, _> = layout.shards.iter().map(|(id, shard)| (*id, shard.slot_counts())).collect();
-    let load = |(slot, owner): (Slot, ShardId)| {
-        let count = counts.get(&owner).and_then(|slots| slots.get(&slot)).copied().unwrap_or_default();
-        Load::of_slot(count.rows.max(0) as f64, count.bytes.max(0) as f64, 0.0, 0.0)
-    };
-    layout.slots.iter().map(load).collect()
+pub(crate) fn slot_loads<W: World>(world: &W, picture: &Picture<W::Shard>) -> Vec<Load> {
+    let counts: BTreeMap<ShardId, _> =
+        picture.shards.iter().map(|(id, shard)| (*id, world.slot_loads(shard))).collect();
+    let of = |(slot, owner)| counts.get(&owner).and_then(|slots| slots.get(&slot)).copied();
+    picture.slots.iter().map(|at| of(at).unwrap_or_else(|| Load::of_slot(0.0, 0.0, 0.0, 0.0))).collect()
 }

@@ -3,8 +3,8 @@
 //! What a shard has of memory, connections and latency is not known apart from the process's in an embedded database: those
 //! limits are heeded where a shard is a process of its own. Queries, processor time and disk are the shard's own.
 
-use crate::database::Database;
-use crate::oracle::now_ms;
+use crate::Conductor;
+use crate::world::World;
 use evenkeel_model::{Result, Settings, ShardId};
 use evenkeel_planner::{JobKind, JobPlan, Summary, imbalance};
 use evenkeel_rebalancer::balance::{
@@ -16,7 +16,7 @@ use evenkeel_rebalancer::balance::{
 const COLD: f64 = 0.25;
 
 /// The limits of a shard: the settings `hot_max_…`.
-pub(super) fn limits(settings: &Settings) -> Gauges {
+pub fn limits(settings: &Settings) -> Gauges {
     Gauges([
         settings.float("hot_max_qps"),
         settings.float("hot_max_cpu"),
@@ -27,93 +27,93 @@ pub(super) fn limits(settings: &Settings) -> Gauges {
     ])
 }
 
-impl Database {
+impl Conductor {
     /// Measures every shard against its limits, and relieves one that is hot.
-    pub(super) fn watch_heat(&self, settings: &Settings) -> Result<()> {
+    pub(crate) fn watch_heat<W: World>(&self, world: &W, settings: &Settings) -> Result<()> {
         let interval_ms = settings.duration_ms("hot_check_interval") as i64;
         let limits = limits(settings);
         let hot = {
-            let gauges = self.gauges();
-            let mut balancer = self.rebalancing.balancer.lock();
-            if now_ms() < balancer.heat_checked_at_ms + interval_ms {
+            let gauges = world.gauges();
+            let mut balancer = self.balancer.lock();
+            if world.now_ms() < balancer.heat_checked_at_ms + interval_ms {
                 return Ok(());
             }
-            balancer.heat_checked_at_ms = now_ms();
-            balancer.hot.record(now_ms(), &gauges, &limits);
-            balancer.hot.hot(now_ms(), &limits)
+            balancer.heat_checked_at_ms = world.now_ms();
+            balancer.hot.record(world.now_ms(), &gauges, &limits);
+            balancer.hot.hot(world.now_ms(), &limits)
         };
-        let Ok(_planning) = self.rebalancing.planning.try_lock() else { return Ok(()) };
-        let problem = self.picture().problem();
+        let Some(_planning) = world.try_planning() else { return Ok(()) };
+        let problem = self.snapshot(world).problem();
         if let Some(hot) = hot.first() {
             let fanout = settings.integer("split_fanout").max(2) as u32;
-            return self.relieve(&problem, hot.shard, relieve(&problem, hot, settings.boolean("auto_split"), fanout));
+            return self.relieve(
+                world,
+                &problem,
+                hot.shard,
+                relieve(&problem, hot, settings.boolean("auto_split"), fanout),
+            );
         }
-        if settings.boolean("auto_merge") { self.merge_cold(&problem, settings) } else { Ok(()) }
+        if settings.boolean("auto_merge") { self.merge_cold(world, &problem, settings) } else { Ok(()) }
     }
 
-    /// Queries a second, cores and part of the disk of every shard.
-    fn gauges(&self) -> Vec<(ShardId, Gauges)> {
-        let disk = rustix::fs::statvfs(&self.directory).ok().map(|disk| (disk.f_blocks * disk.f_frsize) as f64);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-        let gauges = |shard: &std::sync::Arc<evenkeel_storage::Shard>| {
-            let rates = self.registry.rates(shard.id());
-            let storage = disk.map_or(0.0, |disk| shard.storage_bytes().0 as f64 / disk.max(1.0));
-            (shard.id(), Gauges([rates.reads + rates.writes, rates.cores / cores, 0.0, storage, 0.0, 0.0]))
-        };
-        self.layout().shards.values().map(gauges).collect()
-    }
-
-    fn relieve(&self, problem: &Problem, shard: ShardId, relief: Relief) -> Result<()> {
+    fn relieve<W: World>(&self, world: &W, problem: &Problem, shard: ShardId, relief: Relief) -> Result<()> {
         let (kind, moves, new_shards, reason) = match relief {
             Relief::MoveAway(step) => {
                 let reason = step.reason.clone();
                 (JobKind::Rebalance, vec![step], Vec::new(), reason)
             }
             Relief::Split { parts, reason, .. } => {
-                let first = self.next_shard()?.0;
+                let first = self.next_shard().0;
                 let into: Vec<_> = (first..first + parts - 1).map(ShardId).collect();
                 match split(problem, shard, &into, SplitAt::LoadMidpoint) {
                     Ok(moves) => (JobKind::Split, moves, into, reason),
-                    Err(reason) => return self.decline(problem, shard, reason),
+                    Err(reason) => return self.decline(world, problem, shard, reason),
                 }
             }
-            Relief::Nothing(reason) => return self.decline(problem, shard, reason),
+            Relief::Nothing(reason) => return self.decline(world, problem, shard, reason),
         };
-        let decision = self.decision(problem, Verdict::Started, shard, reason);
-        self.cool(shard, &new_shards);
-        self.start_job("auto_split", automatic(kind, moves, new_shards, Vec::new(), problem, decision)).map(drop)
+        let decision = self.decision(world, problem, Verdict::Started, shard, reason);
+        self.cool(world, shard, &new_shards);
+        self.start_job(world, "auto_split", automatic(kind, moves, new_shards, Vec::new(), problem, decision)).map(drop)
     }
 
-    fn merge_cold(&self, problem: &Problem, settings: &Settings) -> Result<()> {
+    fn merge_cold<W: World>(&self, world: &W, problem: &Problem, settings: &Settings) -> Result<()> {
         let most =
             Load { qps: COLD * settings.float("hot_max_qps"), cpu: COLD * settings.float("hot_max_cpu"), ..Load::ZERO };
         let Some((one, other)) = mergeable(problem, most) else { return Ok(()) };
         match merge(problem, one, other) {
             Ok(step) => {
                 let (removed, reason) = (step.source, step.reason.clone());
-                let decision = self.decision(problem, Verdict::Started, removed, reason);
-                self.cool(step.target, &[]);
+                let decision = self.decision(world, problem, Verdict::Started, removed, reason);
+                self.cool(world, step.target, &[]);
                 let plan = automatic(JobKind::Merge, vec![step], Vec::new(), vec![removed], problem, decision);
-                self.start_job("auto_merge", plan).map(drop)
+                self.start_job(world, "auto_merge", plan).map(drop)
             }
-            Err(reason) => self.decline(problem, one, reason),
+            Err(reason) => self.decline(world, problem, one, reason),
         }
     }
 
     /// Nothing is done, and that is a decision too. The same one is noted once.
-    fn decline(&self, problem: &Problem, shard: ShardId, reason: Reason) -> Result<()> {
-        let decision = self.decision(problem, Verdict::Skipped, shard, reason);
-        let last = self.rebalancing.balancer.lock().decisions.back().cloned();
+    fn decline<W: World>(&self, world: &W, problem: &Problem, shard: ShardId, reason: Reason) -> Result<()> {
+        let decision = self.decision(world, problem, Verdict::Skipped, shard, reason);
+        let last = self.balancer.lock().decisions.back().cloned();
         let same = last.is_some_and(|last| {
             last.verdict == decision.verdict && last.shard == decision.shard && last.reason == decision.reason
         });
-        if same { Ok(()) } else { self.note_decision(&decision) }
+        if same { Ok(()) } else { self.note_decision(world, &decision) }
     }
 
-    fn decision(&self, problem: &Problem, verdict: Verdict, shard: ShardId, reason: Reason) -> Decision {
+    fn decision<W: World>(
+        &self,
+        world: &W,
+        problem: &Problem,
+        verdict: Verdict,
+        shard: ShardId,
+        reason: Reason,
+    ) -> Decision {
         let seen = measure(problem);
         Decision {
-            time_ms: now_ms(),
+            time_ms: world.now_ms(),
             trigger: Trigger::HotShard,
             verdict,
             reason,
@@ -126,9 +126,9 @@ impl Database {
     }
 
     /// Leaves what was just changed alone for a while.
-    fn cool(&self, shard: ShardId, others: &[ShardId]) {
-        let until_ms = now_ms() + self.settings().duration_ms("split_cooldown") as i64;
-        let mut balancer = self.rebalancing.balancer.lock();
+    fn cool<W: World>(&self, world: &W, shard: ShardId, others: &[ShardId]) {
+        let until_ms = world.now_ms() + world.settings().duration_ms("split_cooldown") as i64;
+        let mut balancer = self.balancer.lock();
         for shard in std::iter::once(&shard).chain(others) {
             balancer.hot.cool(*shard, until_ms);
             balancer.cooling.insert(*shard, until_ms);

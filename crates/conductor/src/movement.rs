@@ -1,0 +1,250 @@
+//! A migration while a process drives it: its record, how far it is, and what somebody wants of it.
+
+use crate::bell::Bell;
+use crate::driver::Wish;
+use crate::meta::MetaStore;
+use crate::mistake::mistaken;
+use crate::world::{Clock, World};
+use evenkeel_model::{Error, MigrationId, Result, Settings, SqlState};
+use evenkeel_rebalancer::budget::{Pace, PaceLimits};
+use evenkeel_rebalancer::migration::{Migration, Phase};
+use evenkeel_rebalancer::throttle::{Throttle, ThrottleLimits};
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// How often the foreground is looked at.
+const OBSERVE_EVERY_MS: u64 = 200;
+
+/// What the meta store keeps of a migration.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct StoredMigration {
+    pub migration: Migration,
+    pub progress: Progress,
+}
+
+/// How far a migration is. Rows and bytes are counted as they are sent, and stay when the migration is over.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Progress {
+    /// Rows of the moving slots when the copy began.
+    pub rows_total: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub started_at_ms: Option<i64>,
+    pub finished_at_ms: Option<i64>,
+    /// When the last row of the copy was sent.
+    pub copied_at_ms: Option<i64>,
+    /// How long writes were held, the last time.
+    pub pause_us: Option<u64>,
+    /// When something last moved: rows, or the phase.
+    pub moved_at_ms: i64,
+    pub is_throttled: bool,
+    pub error: Option<String>,
+}
+
+impl StoredMigration {
+    /// Takes the next record, with what follows for its progress.
+    fn advance(&mut self, migration: &Migration, now_ms: i64) {
+        let progress = &mut self.progress;
+        progress.moved_at_ms = now_ms;
+        progress.started_at_ms.get_or_insert(now_ms);
+        if migration.phase == Phase::CatchingUp {
+            progress.copied_at_ms.get_or_insert(now_ms);
+        }
+        if migration.phase.is_over() {
+            progress.finished_at_ms = Some(now_ms);
+            progress.is_throttled = false;
+        }
+        if let Some(reason) = &migration.reason {
+            progress.error = Some(reason.to_string());
+        }
+        self.migration = migration.clone();
+    }
+}
+
+/// A migration that this process drives.
+pub struct Movement {
+    state: Mutex<State>,
+    woken: Bell,
+}
+
+struct State {
+    stored: StoredMigration,
+    wish: Wish,
+    pace: Pace,
+    /// With when it has looked at the foreground last.
+    throttle: Option<(Throttle, u64)>,
+    /// Since when it has been in its phase, if this process has seen it enter.
+    phase_since: Option<Duration>,
+}
+
+impl Movement {
+    pub fn new(stored: StoredMigration, wish: Wish) -> Self {
+        let state = State { stored, wish, pace: Pace::default(), throttle: None, phase_since: None };
+        Self { state: Mutex::new(state), woken: Bell::default() }
+    }
+
+    /// The record and its progress, now.
+    pub fn stored(&self) -> StoredMigration {
+        self.state.lock().stored.clone()
+    }
+
+    pub fn wish(&self) -> Wish {
+        self.state.lock().wish
+    }
+
+    /// Wants something of it from now on. Nothing comes after a cancellation but the end.
+    pub fn want(&self, wish: Wish) {
+        let mut state = self.state.lock();
+        if state.wish != Wish::Cancel || wish == Wish::Stop {
+            state.wish = wish;
+        }
+        self.woken.ring();
+    }
+
+    /// Waits, or until somebody wants something else.
+    pub fn sleep(&self, clock: &impl Clock, time: Duration) {
+        clock.wait(&self.woken, self.woken.rings(), time);
+    }
+
+    /// Keeps the record in place of the one before it. It is shown when it is kept: whoever sees that a migration is over
+    /// may rely on it. Returns the phase that is over, if one is, and how long it took.
+    pub(crate) fn keep<W: MetaStore + Clock>(
+        &self,
+        world: &W,
+        migration: &Migration,
+    ) -> Result<Option<(&'static str, Duration)>> {
+        let now_ms = world.now_ms();
+        let mut stored = self.stored();
+        stored.advance(migration, now_ms);
+        if mistaken!(ShownBeforeKept) {
+            self.state.lock().stored.advance(migration, now_ms);
+        }
+        world.put(&record_key(migration.id), &stored)?;
+        let mut state = self.state.lock();
+        let left = state.stored.migration.phase;
+        state.stored.advance(migration, now_ms);
+        if left == migration.phase {
+            return Ok(None);
+        }
+        let now = world.elapsed();
+        let since = state.phase_since.replace(now);
+        Ok(since.map(|since| (left.name(), now.saturating_sub(since))))
+    }
+
+    pub(crate) fn begin_copy(&self, rows: u64) {
+        let progress = &mut self.state.lock().stored.progress;
+        progress.rows_total = rows;
+        (progress.rows, progress.bytes, progress.copied_at_ms) = (0, 0, None);
+    }
+
+    pub(crate) fn note_pause(&self, pause: Duration) {
+        self.state.lock().stored.progress.pause_us = Some(pause.as_micros() as u64);
+    }
+
+    pub(crate) fn note_error(&self, error: &Error) {
+        self.state.lock().stored.progress.error = Some(error.message.clone());
+    }
+
+    pub(crate) fn note_stuck(&self, why: &str) {
+        self.state.lock().stored.progress.error = Some(why.to_string());
+        self.woken.ring();
+    }
+
+    /// Notes what was sent.
+    pub(crate) fn count(&self, clock: &impl Clock, rows: u64, bytes: u64) {
+        let progress = &mut self.state.lock().stored.progress;
+        progress.rows += rows;
+        progress.bytes += bytes;
+        progress.moved_at_ms = clock.now_ms();
+    }
+
+    /// Notes what was sent, and waits as the limits and the foreground want it.
+    ///
+    /// # Errors
+    /// 57014 when it is to turn back or stop.
+    pub(crate) fn pace(&self, world: &impl World, rows: u64, bytes: u64) -> Result<()> {
+        self.count(world, rows, bytes);
+        self.wait_for_turn(world, rows, bytes, false)
+    }
+
+    /// As [`Self::pace`], of what is only read.
+    pub(crate) fn pace_reading(&self, world: &impl World, bytes: u64) -> Result<()> {
+        self.state.lock().stored.progress.moved_at_ms = world.now_ms();
+        self.wait_for_turn(world, 0, bytes, true)
+    }
+
+    /// Waits as long as the limits want it. Limits that somebody changes meanwhile hold at once: what was waited for by
+    /// the old ones is forgotten. Who only reads is past turning back, and nothing but a close stops it.
+    fn wait_for_turn(&self, world: &impl World, rows: u64, bytes: u64, reads: bool) -> Result<()> {
+        let asked = Asked::of(&world.settings());
+        let until = world.elapsed() + self.turn(world, rows, bytes);
+        loop {
+            let left = until.saturating_sub(world.elapsed());
+            let changed = Asked::of(&world.settings()) != asked;
+            match self.wish() {
+                Wish::Stop => return Err(interrupted()),
+                Wish::Cancel if !reads => return Err(interrupted()),
+                Wish::Pause if !reads => self.sleep(world, Duration::from_secs(1)),
+                _ if left.is_zero() => return Ok(()),
+                _ if changed => {
+                    self.state.lock().pace = Pace::default();
+                    return Ok(());
+                }
+                _ => self.sleep(world, left.min(Duration::from_millis(OBSERVE_EVERY_MS))),
+            }
+        }
+    }
+
+    /// How long to wait before the next batch.
+    fn turn(&self, world: &impl World, rows: u64, bytes: u64) -> Duration {
+        let Asked { rate, bandwidth, throttle } = Asked::of(&world.settings());
+        let foreground = world.foreground();
+        let mut state = self.state.lock();
+        let now_ms = world.elapsed().as_millis() as u64;
+        let allowed = if throttle {
+            let (throttle, seen_ms) = state
+                .throttle
+                .get_or_insert_with(|| (Throttle::new(ThrottleLimits::DEFAULT, foreground.baseline_us), 0));
+            if now_ms >= *seen_ms + OBSERVE_EVERY_MS {
+                throttle.observe(now_ms, foreground.recent_us);
+                *seen_ms = now_ms;
+            }
+            Some((throttle.bytes_per_second(), throttle.is_throttled()))
+        } else {
+            None
+        };
+        let by_throttle =
+            allowed.filter(|_| foreground.recent_us.is_some()).map_or(0, |(bytes_per_second, _)| bytes_per_second);
+        state.stored.progress.is_throttled = by_throttle > 0 && allowed.is_some_and(|(_, throttled)| throttled);
+        let bytes_per_second = [bandwidth, by_throttle].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0);
+        let limits = PaceLimits { rows_per_second: rate, bytes_per_second };
+        Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits))
+    }
+}
+
+/// The limits that people set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Asked {
+    rate: u64,
+    bandwidth: u64,
+    throttle: bool,
+}
+
+impl Asked {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            rate: settings.integer("migration_rate").max(0) as u64,
+            bandwidth: settings.size("migration_bandwidth"),
+            throttle: settings.boolean("migration_throttle"),
+        }
+    }
+}
+
+/// The key of a migration's record.
+pub(crate) fn record_key(id: MigrationId) -> String {
+    format!("migration/{:020}", id.0)
+}
+
+fn interrupted() -> Error {
+    Error::new(SqlState::QueryCanceled, "the migration was asked to stop")
+}
