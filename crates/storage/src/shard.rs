@@ -443,8 +443,8 @@ impl Shard {
             if row.as_ref() >= range.end.as_slice() {
                 break;
             }
-            let is_own = changes.ownership.owned().contains(slot_of(&row, self.bits));
-            if is_own && timestamp_of(&value) == Some(load.0) && value.get(8) == Some(&KIND_PUT) {
+            let is_settled = !changes.ownership.receives(slot_of(&row, self.bits));
+            if is_settled && timestamp_of(&value) == Some(load.0) && value.get(8) == Some(&KIND_PUT) {
                 self.mirror(&mut changes, &row, &deletion);
                 changes.batch.put_cf(&self.data(), row, &deletion);
             }

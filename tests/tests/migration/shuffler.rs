@@ -69,6 +69,7 @@ scripts! {
     expressions
     functions
     joins
+    pg_catalog
     pipelines
     queries
     schema

@@ -206,7 +206,13 @@ impl Ownership {
     /// longer hide an older version that is still on its way.
     #[inline]
     pub fn may_collect(&self, slot: Slot) -> bool {
-        self.part_in(slot) != Some(Part::Incoming)
+        !self.receives(slot)
+    }
+
+    /// Whether rows of this slot are on their way in.
+    #[inline]
+    pub fn receives(&self, slot: Slot) -> bool {
+        self.part_in(slot) == Some(Part::Incoming)
     }
 
     /// Whether versions that a migration sends may be stored.
