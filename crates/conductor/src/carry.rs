@@ -5,6 +5,7 @@
 
 use crate::Movement;
 use crate::driver::{Carrier, Wish};
+use crate::meta::MetaChange;
 use crate::mistake::mistaken;
 use crate::world::{Cutover, World};
 use evenkeel_model::{Epoch, Error, MigrationId, Result, ShardId, SlotMap, SqlState, Timestamp};
@@ -36,6 +37,10 @@ pub(crate) struct Carry<'w, W: World> {
     pass: Option<W::Pass<'w>>,
     /// The slot map that was committed and is not in the picture yet.
     switched: Option<SlotMap>,
+    /// A record that is to be kept together with what it orders: while it waits, the one before it holds.
+    deferred: Option<Migration>,
+    /// A record that was kept before it was its turn.
+    kept: Option<Migration>,
     /// When writes began to be held.
     held_since: Option<Duration>,
     /// Digests of what was sent and of what was stored since this process drives the migration.
@@ -61,6 +66,8 @@ impl<'w, W: World> Carry<'w, W> {
             picture: None,
             pass: None,
             switched: None,
+            deferred: None,
+            kept: None,
             held_since: None,
             streamed: Default::default(),
             _pin: pin,
@@ -174,7 +181,16 @@ impl<'w, W: World> Carry<'w, W> {
         }
         let mut map = self.map()?;
         if let Some(next) = change.apply(&map) {
-            self.world.put("slots", &next)?;
+            let mut change = MetaChange::default();
+            change.put("slots", &next)?;
+            if self.deferred.is_some() {
+                let following = migration.next(&migration.read(&next));
+                let over = self.movement.keep_with(self.world, &following, change)?;
+                self.note_kept(migration, over);
+                (self.deferred, self.kept) = (None, Some(following));
+            } else {
+                self.world.commit(change)?;
+            }
             map = next;
         }
         let seen = migration.read(&map);
@@ -186,6 +202,13 @@ impl<'w, W: World> Carry<'w, W> {
             self.picture = None;
         }
         Ok(Some(seen))
+    }
+
+    fn note_kept(&self, migration: &Migration, over: Option<(&'static str, Duration)>) {
+        if let Some((phase, took)) = over {
+            self.world.on_phase_over(phase, took);
+        }
+        self.world.on_phase(migration.id, migration.phase.name(), true);
     }
 
     /// Puts the committed slot map into the picture. As long as the source is sealed, nobody takes one.
@@ -264,15 +287,24 @@ impl<W: World> Carrier for Carry<'_, W> {
 
     fn keep(&mut self, migration: &Migration) -> Result<()> {
         self.world.on_phase(migration.id, migration.phase.name(), false);
+        if self.kept.take().is_some_and(|kept| kept == *migration) {
+            self.world.on_phase(migration.id, migration.phase.name(), true);
+            return Ok(());
+        }
+        if migration.phase == Phase::Switching && self.picture.is_some() && self.deferred.is_none() {
+            // Everybody waits: the record goes with the slot map, in one step. A crash before it finds the source sealed
+            // and the record that ordered it.
+            self.deferred = Some(migration.clone());
+            return Ok(());
+        }
+        self.deferred = None;
         if mistaken!(ActBeforeKept)
             && let Some(command) = migration.command()
         {
             self.carry_out(migration, command)?;
         }
-        if let Some((phase, took)) = self.movement.keep(self.world, migration)? {
-            self.world.on_phase_over(phase, took);
-        }
-        self.world.on_phase(migration.id, migration.phase.name(), true);
+        let over = self.movement.keep(self.world, migration)?;
+        self.note_kept(migration, over);
         Ok(())
     }
 

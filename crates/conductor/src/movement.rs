@@ -2,7 +2,7 @@
 
 use crate::bell::Bell;
 use crate::driver::Wish;
-use crate::meta::MetaStore;
+use crate::meta::{MetaChange, MetaStore};
 use crate::mistake::mistaken;
 use crate::world::{Clock, World};
 use evenkeel_model::{Error, MigrationId, Result, Settings, SqlState};
@@ -113,13 +113,24 @@ impl Movement {
         world: &W,
         migration: &Migration,
     ) -> Result<Option<(&'static str, Duration)>> {
+        self.keep_with(world, migration, MetaChange::default())
+    }
+
+    /// As [`Self::keep`], together with something else.
+    pub(crate) fn keep_with<W: MetaStore + Clock>(
+        &self,
+        world: &W,
+        migration: &Migration,
+        mut change: MetaChange,
+    ) -> Result<Option<(&'static str, Duration)>> {
         let now_ms = world.now_ms();
         let mut stored = self.stored();
         stored.advance(migration, now_ms);
         if mistaken!(ShownBeforeKept) {
             self.state.lock().stored.advance(migration, now_ms);
         }
-        world.put(&record_key(migration.id), &stored)?;
+        change.put(&record_key(migration.id), &stored)?;
+        world.commit(change)?;
         let mut state = self.state.lock();
         let left = state.stored.migration.phase;
         state.stored.advance(migration, now_ms);

@@ -71,11 +71,14 @@ impl SessionInner {
         output: &Output,
     ) -> Result<u64> {
         let (handle, guard) = self.writable(state, name, text).await?;
-        let positions: Vec<usize> = match columns {
-            [] => (0..handle.visible).collect(),
-            columns => columns.iter().map(|column| handle.position(&fold(column))).collect::<Result<_>>()?,
+        let positions = |table: &TableHandle| -> Result<Vec<usize>> {
+            match columns {
+                [] => Ok((0..table.visible).collect()),
+                columns => columns.iter().map(|column| table.position(&fold(column))).collect(),
+            }
         };
         if state.transaction.is_some() {
+            let positions = positions(&handle)?;
             return self.copy_into_block(state, &handle, &positions, source, options, text, output).await;
         }
         // From here on nobody else writes the table; its schema may have changed while we waited.
@@ -85,6 +88,7 @@ impl SessionInner {
         self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
+        let positions = positions(&table)?;
         let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
@@ -130,8 +134,9 @@ impl SessionInner {
             let place = |row: usize| Some(file.origin.place(first + row as u64));
             changes.insert(&batch, &Conflict::Fail, &place)?;
         }
-        let rows = changes.rows;
-        self.take_over(state, changes, output).await?;
+        let (rows, start) = (changes.rows, changes.view.read);
+        let (mutations, _) = changes.finish();
+        self.take_over(state, start, mutations, output).await?;
         Ok(rows)
     }
 

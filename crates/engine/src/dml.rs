@@ -19,13 +19,13 @@ use crate::transaction::Writes;
 use crate::types::{fold, last_name, table_name};
 use crate::values::{default_of, exact_literals, with_defaults};
 use crate::view::ReadView;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::context::SessionState as DfState;
 use datafusion::logical_expr::LogicalPlan;
-use evenkeel_model::{Error, Result, SqlState};
+use evenkeel_model::{Error, Result, SqlState, Timestamp};
 use evenkeel_storage::Mutation;
 use sqlparser::ast::{self, Spanned};
 use std::collections::HashMap;
@@ -34,6 +34,20 @@ use tokio::sync::OwnedRwLockReadGuard;
 
 /// An INSERT … QUERY of more rows than this goes through sorted files instead of a transaction's buffer.
 const BUFFERED_ROWS_MAX: usize = 20_000;
+
+/// The answer of RETURNING.
+struct Returned(Option<(SchemaRef, Vec<RecordBatch>)>);
+
+impl Returned {
+    async fn send(self, output: &Output) -> Result<()> {
+        let Some((schema, batches)) = self.0 else { return Ok(()) };
+        output.send(Event::Schema(schema)).await?;
+        for batch in batches {
+            output.send(Event::Batch(batch)).await?;
+        }
+        Ok(())
+    }
+}
 
 impl SessionInner {
     /// The table of a statement that writes it, kept from changing until the transaction ends.
@@ -144,16 +158,18 @@ impl SessionInner {
                         // Its rows are too many for a transaction's buffer: the same again, through sorted files.
                         drop((batches, changes, guard));
                         let query = original.map(|query| *query).ok_or_else(|| Error::internal("no source"))?;
-                        let rows = self.load_query(state, &table.schema.name, &given, query, text, output).await?;
+                        let rows = self.load_query(state, &table, &given, query, text, output).await?;
                         return Ok(Outcome { tag: format!("INSERT 0 {rows}"), rows });
                     }
                 }
             }
         }
-        let rows = changes.rows;
-        let returned = self.take_over(state, changes, output).await?;
+        let (rows, start) = (changes.rows, changes.view.read);
+        let (mutations, returned) = changes.finish();
+        let returned = self.returned(state, &table, returned, insert.returning.take(), text).await?;
+        self.take_over(state, start, mutations, output).await?;
         drop(guard);
-        self.returning(state, &table, returned, insert.returning.take(), text, output).await?;
+        returned.send(output).await?;
         Ok(Outcome { tag: format!("{} {rows}", if upsert { "UPSERT" } else { "INSERT 0" }), rows })
     }
 
@@ -189,17 +205,23 @@ impl SessionInner {
     async fn load_query(
         &self,
         state: &mut SessionState,
-        table: &str,
+        table: &Arc<TableHandle>,
         given: &[usize],
         query: ast::Query,
         text: &str,
         output: &Output,
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
-        let _alone = self.database.lock_exclusive(table, timeout).await?;
+        let name = &table.schema.name;
+        let _alone = self.database.lock_exclusive(name, timeout).await?;
         self.permitted(state)?;
-        let handle = self.database.schemas().tables.get(table).cloned();
-        let handle = handle.ok_or_else(|| crate::error::undefined_table(table, []))?;
+        let handle = self.database.schemas().tables.get(name).cloned();
+        let handle = handle.ok_or_else(|| crate::error::undefined_table(name, []))?;
+        if !Arc::ptr_eq(&handle, table) {
+            // `given` means columns of the table that it was.
+            let message = format!("table \"{name}\" was altered while the statement waited for it");
+            return Err(Error::new(SqlState::SerializationFailure, message));
+        }
         self.load_rows(state, &handle, given, query, text, output).await
     }
 
@@ -239,18 +261,16 @@ impl SessionInner {
     pub(crate) async fn take_over(
         &self,
         state: &mut SessionState,
-        changes: Changes,
+        start: Timestamp,
+        mutations: Vec<Mutation>,
         output: &Output,
-    ) -> Result<Vec<RecordBatch>> {
-        let start = changes.view.read;
+    ) -> Result<()> {
         let limit = self.limit();
-        let (mutations, returned) = changes.finish();
         if let Some(transaction) = &mut state.transaction {
-            transaction.add(mutations, limit)?;
-            return Ok(returned);
+            return transaction.add(mutations, limit);
         }
         if mutations.is_empty() {
-            return Ok(returned);
+            return Ok(());
         }
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         output.cancel.check()?;
@@ -263,21 +283,19 @@ impl SessionInner {
             }
             database.commit(start, &writes, durability, timeout)
         })
-        .await?;
-        Ok(returned)
+        .await
     }
 
-    /// Sends what RETURNING asks for.
-    async fn returning(
+    /// What RETURNING asks for, computed while nothing is changed yet: it may fail.
+    async fn returned(
         &self,
         state: &SessionState,
         table: &TableHandle,
         rows: Vec<RecordBatch>,
         items: Option<Vec<ast::SelectItem>>,
         text: &str,
-        output: &Output,
-    ) -> Result<()> {
-        let Some(items) = items else { return Ok(()) };
+    ) -> Result<Returned> {
+        let Some(items) = items else { return Ok(Returned(None)) };
         let visible: Vec<usize> = (0..table.visible).collect();
         let schema = table.visible_schema();
         let rows = rows
@@ -299,12 +317,13 @@ impl SessionInner {
         crate::spelling::respell(&mut query)?;
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
-        output.send(Event::Schema(plan.schema())).await?;
+        let schema = plan.schema();
         let mut batches = planning.execute(plan);
+        let mut computed = Vec::new();
         while let Some(batch) = batches.next().await {
-            output.send(Event::Batch(batch.map_err(|error| query_error(error, text))?)).await?;
+            computed.push(batch.map_err(|error| query_error(error, text))?);
         }
-        Ok(())
+        Ok(Returned(Some((schema, computed))))
     }
 
     pub(crate) async fn update(
@@ -368,10 +387,12 @@ impl SessionInner {
             changes.replace(&old, &with_columns(&table, new)?)?;
         }
         drop(batches);
-        let rows = changes.rows;
-        let returned = self.take_over(state, changes, output).await?;
+        let (rows, start) = (changes.rows, changes.view.read);
+        let (mutations, returned) = changes.finish();
+        let returned = self.returned(state, &table, returned, update.returning.take(), text).await?;
+        self.take_over(state, start, mutations, output).await?;
         drop(guard);
-        self.returning(state, &table, returned, update.returning.take(), text, output).await?;
+        returned.send(output).await?;
         Ok(Outcome::rows("UPDATE", rows))
     }
 
@@ -420,10 +441,12 @@ impl SessionInner {
             changes.delete(&with_columns(&table, batch.columns().to_vec())?)?;
         }
         drop(batches);
-        let rows = changes.rows;
-        let returned = self.take_over(state, changes, output).await?;
+        let (rows, start) = (changes.rows, changes.view.read);
+        let (mutations, returned) = changes.finish();
+        let returned = self.returned(state, &table, returned, delete.returning.take(), text).await?;
+        self.take_over(state, start, mutations, output).await?;
         drop(guard);
-        self.returning(state, &table, returned, delete.returning.take(), text, output).await?;
+        returned.send(output).await?;
         Ok(Outcome::rows("DELETE", rows))
     }
 

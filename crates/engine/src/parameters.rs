@@ -196,9 +196,14 @@ impl SessionInner {
         let count = count(kind).max(declared.len());
         let mut types: Types =
             declared.iter().enumerate().filter_map(|(at, column)| Some((at, column.clone()?))).collect();
-        if types.len() < count {
+        let is_decimal = |column: &ColumnType| matches!(column, ColumnType::Decimal { .. });
+        if types.len() < count || types.values().any(is_decimal) {
             for (at, column) in stated(kind)?.into_iter().chain(self.infer(state, kind, text).await?) {
-                types.entry(at).or_insert(column);
+                let known = types.entry(at).or_insert_with(|| column.clone());
+                // Clients declare a numeric, and not which: its digits follow from where it stands.
+                if is_decimal(known) && is_decimal(&column) {
+                    *known = column;
+                }
             }
         }
         Ok((0..count).map(|at| types.remove(&at).unwrap_or(ColumnType::Text { max_chars: None })).collect())

@@ -172,6 +172,7 @@ impl SessionInner {
                 ast::Statement::Query(query) => {
                     if let Some(point) = Point::of(&schemas, query) {
                         let types = point.parameter_types();
+                        point.permit(&state.identity, &schemas)?;
                         if complete(&types) && declared.iter().all(Option::is_none) {
                             parsed.columns = Some(Arc::clone(&point.schema));
                             parsed.parameters = types.into_iter().flatten().collect();
@@ -287,7 +288,9 @@ impl SessionInner {
     }
 
     async fn columns_of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Option<SchemaRef>> {
-        if let Some(point) = Point::of(&self.database.schemas(), &query) {
+        let schemas = self.database.schemas();
+        if let Some(point) = Point::of(&schemas, &query) {
+            point.permit(&state.identity, &schemas)?;
             return Ok(Some(point.schema));
         }
         let (_, plan) = self.plan(state, query, text).await?;

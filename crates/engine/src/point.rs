@@ -190,8 +190,8 @@ impl Point {
         authorize(identity, &[Need::Table(Privilege::Select, self.table.schema.name.clone())], schemas)
     }
 
-    /// The row's key with these parameters.
-    pub(crate) fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Vec<u8>> {
+    /// The row's key with these parameters; `None` where one is NULL, which no key is equal to.
+    pub(crate) fn row_key(&self, parameters: &[ScalarValue], scratch: &mut KeyBuilder) -> Result<Option<Vec<u8>>> {
         let mut values = Vec::with_capacity(self.key.len());
         for (part, column) in self.key.iter().zip(&self.key_types) {
             let value = match part {
@@ -200,9 +200,12 @@ impl Point {
                     Error::new(SqlState::UndefinedParameter, format!("parameter ${} has no value", number + 1))
                 })?,
             };
+            if value.is_null() {
+                return Ok(None);
+            }
             values.push(key_value(value, column)?);
         }
-        Ok(self.table.key_of(scratch, &values))
+        Ok(Some(self.table.key_of(scratch, &values)))
     }
 }
 
@@ -220,8 +223,10 @@ fn key_value<'v>(value: &'v ScalarValue, column: &ColumnType) -> Result<Value<'v
             ColumnType::Text { .. },
             ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text)),
         ) => Value::Bytes(Cow::Borrowed(text.as_bytes())),
-        (column, value) if value.is_null() => {
-            return Err(Error::new(SqlState::NotNullViolation, format!("a key of type {column} is never NULL")));
+        // Rounded it would be the key of another row.
+        (column, value) if value.data_type().is_floating() || value.data_type().is_decimal() => {
+            let message = format!("a key of type {column} is not given as {}", value.data_type());
+            return Err(Error::new(SqlState::DatatypeMismatch, message).with_hint("give it as the column's type"));
         }
         (column, value) => {
             let array = value.to_array().map_err(|error| crate::error::query_error(error, ""))?;
@@ -292,6 +297,10 @@ impl SessionInner {
         output: &Output,
     ) -> Result<u64> {
         let key = point.row_key(parameters, &mut KeyBuilder::new())?;
+        let Some(key) = key else {
+            output.send(Event::Schema(Arc::clone(&point.schema))).await?;
+            return Ok(0);
+        };
         let ids = point.table.ids(&point.columns);
         let projection = point.table.format.projection(&ids);
         let columns = point.columns.iter();
@@ -342,7 +351,8 @@ impl SessionInner {
     ) -> Result<Option<u64>> {
         let (table, guard) = self.writable(state, &prepared.name, text).await?;
         let compiled;
-        let prepared = if Arc::ptr_eq(&table, &prepared.point.table) {
+        // A check may ask for the time, which compiling settles.
+        let prepared = if Arc::ptr_eq(&table, &prepared.point.table) && table.schema.checks.is_empty() {
             prepared
         } else {
             let again = PointUpdate::of(&self.database, &state.identity, update, text, &prepared.parameters)?;
@@ -433,6 +443,15 @@ impl PointUpdate {
         let Some((table, key)) = point_of(&database.schemas(), from, update.selection.as_ref()) else {
             return Ok(None);
         };
+        // The planner compares a parameter of another type in the wider of the two.
+        let keys = key.iter().zip(table.key_types());
+        let is_exact = |(part, column): (&KeyPart, ColumnType)| match part {
+            KeyPart::Parameter(number) => parameters.get(*number).is_none_or(|declared| *declared == column),
+            KeyPart::Known(_) => true,
+        };
+        if !keys.into_iter().all(is_exact) {
+            return Ok(None);
+        }
         let set = crate::dml::assignments(&table, &update.assignments, text)?;
         let plain = |value: &ast::Expr| is_plain(value, parameters.len());
         if set.iter().any(|(position, value)| table.key.contains(position) || !plain(value)) {
@@ -476,7 +495,7 @@ impl PointUpdate {
     /// What the row becomes; `None` where there is none.
     fn mutation(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
         let table = &self.point.table;
-        let key = self.point.row_key(parameters, &mut KeyBuilder::new())?;
+        let Some(key) = self.point.row_key(parameters, &mut KeyBuilder::new())? else { return Ok(None) };
         let ids = table.ids(&self.point.columns);
         let projection = table.format.projection(&ids);
         let columns = self.point.columns.iter();

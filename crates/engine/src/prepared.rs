@@ -137,7 +137,7 @@ impl Prepared {
             self.renew()?;
         }
         let database = &self.session.database;
-        let key = self.point.row_key(parameters, &mut self.key)?;
+        let Some(key) = self.point.row_key(parameters, &mut self.key)? else { return Ok(false) };
         let table = &self.point.table;
         // A version that this reads is collected only after minutes: no need to register the reader.
         let (read, layout) = {

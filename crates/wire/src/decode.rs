@@ -111,6 +111,9 @@ fn array(column: &ColumnType, element: &ColumnType, mut bytes: &[u8]) -> Result<
         return Err(Fault::new(SqlState::FeatureNotSupported, "arrays have one dimension"));
     }
     let sent = declared(oid).unwrap_or_else(|| element.clone());
+    if let ColumnType::Array(_) = sent {
+        return Err(Fault::binary("an array of arrays"));
+    }
     if bytes.len() < 8 {
         return Err(short());
     }

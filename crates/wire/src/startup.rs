@@ -37,7 +37,7 @@ struct Wanted {
 
 /// Brings a connection to where statements can come; `None` when it has ended before.
 pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, count: usize) -> Option<Started> {
-    let mut stream = Stream::new(Box::new(socket), shared.size("max_message_size"));
+    let mut stream = Stream::new(Box::new(socket));
     let mut encrypted = false;
     loop {
         match first(&mut stream).await {
@@ -56,7 +56,10 @@ pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketA
             Ok(First::Start(wanted)) => {
                 let outcome = admit(shared, &mut stream, &wanted, encrypted, peer, count).await;
                 return match outcome {
-                    Ok((session, user)) => Some(Started { stream, session, user }),
+                    Ok((session, user)) => {
+                        stream.logged_in(shared.size("max_message_size"));
+                        Some(Started { stream, session, user })
+                    }
                     Err(end) => refuse(&mut stream, end).await,
                 };
             }
@@ -125,7 +128,7 @@ async fn encrypt(shared: &Shared, mut stream: Stream) -> Option<Stream> {
     stream.flush().await.ok()?;
     let socket = stream.into_socket().ok()?;
     match tls.accept(socket).await {
-        Ok(socket) => Some(Stream::new(Box::new(socket), shared.size("max_message_size"))),
+        Ok(socket) => Some(Stream::new(Box::new(socket))),
         Err(error) => {
             tracing::debug!(%error, "a connection could not be encrypted");
             None

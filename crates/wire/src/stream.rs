@@ -48,11 +48,20 @@ impl From<Fault> for End {
     }
 }
 
+/// The longest message of somebody who has not logged in.
+const LOGIN_MESSAGE_MAX: usize = 64 << 10;
+
 impl Stream {
-    pub(crate) fn new(socket: Box<dyn Socket>, message_max: usize) -> Self {
+    /// A connection of somebody who has not logged in.
+    pub(crate) fn new(socket: Box<dyn Socket>) -> Self {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
-        Self { socket, input: BytesMut::new(), output: BytesMut::new(), message_max, context }
+        Self { socket, input: BytesMut::new(), output: BytesMut::new(), message_max: LOGIN_MESSAGE_MAX, context }
+    }
+
+    /// From here on messages may be as long as they may be.
+    pub(crate) fn logged_in(&mut self, message_max: usize) {
+        self.message_max = message_max;
     }
 
     /// Sends what has gathered.

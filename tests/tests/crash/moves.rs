@@ -55,7 +55,7 @@ const PHASES: [Entered; 12] = [
 
 /// Each of these processes but the first dies before it is open. Their count of names in a row begins anew.
 const CHAINS: [&[(Entered, &str)]; 4] = [
-    &[(SEALING, "after"), (SWITCHING, "before"), (SWITCHING, "after"), (SWITCHING, "before"), (SWITCHING, "after")],
+    &[(SEALING, "after"), (SWITCHING, "before"), (SWITCHING, "after"), (VERIFYING, "before"), (VERIFYING, "after")],
     &[(ACTIVATING, "after"), (VERIFYING, "before"), (VERIFYING, "after")],
     &[(RECLAIMING, "after"), (UNDOING, "before"), (UNDOING, "after"), (UNDONE, "before")],
     &[(UNSEALING, "after"), (CATCHING_UP, "before")],

@@ -204,3 +204,71 @@ async fn descriptions_are_true() {
     assert_eq!(rows(&client, "SELECT name FROM t WHERE id = 3").await, ["z"]);
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_no_other_key() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, n integer)").await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, 1), (2, 2)").await.expect("filled");
+    // Rounded, 1.5 would be the key of a row.
+    let update = "UPDATE t SET n = 0 WHERE id = $1";
+    let update = client.prepare_typed(update, &[Type::FLOAT8]).await.expect("prepared");
+    assert_eq!(client.execute(&update, &[&1.5_f64]).await.expect("no row"), 0);
+    assert_eq!(client.execute(&update, &[&2.0_f64]).await.expect("a row"), 1);
+    assert_eq!(rows(&client, "SELECT id, n FROM t ORDER BY id").await, ["1|1", "2|0"]);
+    // Nothing is equal to NULL.
+    let find = client.prepare("SELECT n FROM t WHERE id = $1").await.expect("prepared");
+    assert!(client.query_opt(&find, &[&None::<i32>]).await.expect("no error").is_none());
+    let update = client.prepare("UPDATE t SET n = $1 WHERE id = $2").await.expect("prepared");
+    assert_eq!(client.execute(&update, &[&7_i32, &None::<i32>]).await.expect("no row"), 0);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_see_the_time_of_their_statement() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let made = "CREATE TABLE t (id integer PRIMARY KEY, at timestamptz CHECK (at <= now()))";
+    client.batch_execute(made).await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, NULL)").await.expect("filled");
+    let update = client.prepare("UPDATE t SET at = $1 WHERE id = 1").await.expect("prepared");
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let now = std::time::SystemTime::now() - std::time::Duration::from_millis(5);
+    assert_eq!(client.execute(&update, &[&now]).await.expect("not in the future"), 1);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_rows_are_inserted_as_the_planner_would() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id integer PRIMARY KEY, n smallint DEFAULT 5, s varchar(3) NOT NULL, at timestamp)",
+        )
+        .await
+        .expect("made");
+    let state = async |text: &str| {
+        let prepared = client.prepare(text).await.expect(text);
+        let error = client.execute(&prepared, &[]).await.expect_err(text);
+        error.code().map(|code| code.code().to_string()).unwrap_or_default()
+    };
+    let insert =
+        client.prepare("INSERT INTO t (id, s, at) VALUES ($1, $2, CURRENT_TIMESTAMP)").await.expect("prepared");
+    assert_eq!(client.execute(&insert, &[&1_i32, &"abc"]).await.expect("inserted"), 1);
+    let again = client.execute(&insert, &[&1_i32, &"abc"]).await.expect_err("twice");
+    assert_eq!(again.code().map(|code| code.code()), Some("23505"));
+    assert_eq!(state("INSERT INTO t (id, s) VALUES (2, 'abcd')").await, "22001");
+    assert_eq!(state("INSERT INTO t (id) VALUES (2)").await, "23502");
+    assert_eq!(state("INSERT INTO t (id, n, s) VALUES (2, 70000, 'a')").await, "22003");
+    assert_eq!(state("INSERT INTO t (id, s) VALUES ('x', 'a')").await, "22P02");
+    client.batch_execute("BEGIN READ ONLY").await.expect("open");
+    assert_eq!(state("INSERT INTO t (id, s) VALUES (3, 'a')").await, "25006");
+    client.batch_execute("ROLLBACK").await.expect("over");
+    assert_eq!(rows(&client, "SELECT id, n, s, at > '2020-01-01' FROM t").await, ["1|5|abc|t"]);
+    client.batch_execute("ALTER TABLE t ADD COLUMN more integer DEFAULT 9").await.expect("altered");
+    assert_eq!(client.execute(&insert, &[&4_i32, &"d"]).await.expect("inserted"), 1);
+    assert_eq!(rows(&client, "SELECT more FROM t WHERE id = 4").await, ["9"]);
+    ground.end().await;
+}

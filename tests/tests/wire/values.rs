@@ -157,3 +157,37 @@ async fn bytes_that_are_no_value_are_refused() {
     }
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arrays_of_arrays_are_refused() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let statement = client.prepare("SELECT $1::integer[]").await.expect("prepared");
+    // Each level says that its element is an array of integers.
+    let deep: Vec<u8> = (0..20_000)
+        .rev()
+        .flat_map(|level: i32| {
+            let mut header = vec![0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 3, 239, 0, 0, 0, 1, 0, 0, 0, 1];
+            header.extend((level * 24).to_be_bytes());
+            header
+        })
+        .collect();
+    let error = client.query(&statement, &[&Raw(deep)]).await.expect_err("no array");
+    assert_eq!(error.code().map(|code| code.code()), Some("22P03"));
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decimals_keep_the_digits_of_their_column() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, v decimal(30,15))").await.expect("made");
+    let insert = client.prepare_typed("INSERT INTO t VALUES ($1, $2)", &[Type::INT4, Type::NUMERIC]).await;
+    // 0.123456789012345 in groups of four digits.
+    let digits = [0, 4, 255, 255, 0, 0, 0, 15, 4, 210, 22, 46, 35, 52, 13, 122];
+    let insert = insert.expect("prepared");
+    client.execute(&insert, &[&1_i32, &Raw(digits.to_vec())]).await.expect("inserted");
+    assert_eq!(rows(&client, "SELECT v FROM t").await, ["0.123456789012345"]);
+    ground.end().await;
+}

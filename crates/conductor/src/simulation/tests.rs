@@ -120,7 +120,7 @@ planted! {
     shown_before_kept: ShownBeforeKept breaks Terminal;
     undo_without_epoch: UndoWithoutEpoch breaks OneOwner | Undisturbed;
     timestamp_before_hold: TimestampBeforeHold breaks NoStaleRead;
-    hold_without_waiting: HoldWithoutWaiting breaks AckedIsDurable | NoStaleRead | ExactlyOnceVisible;
+    hold_without_waiting: HoldWithoutWaiting breaks AckedIsDurable | NoStaleRead | ExactlyOnceVisible | SnapshotIsolation;
     activate_before_switch: ActivateBeforeSwitch breaks OneOwner;
     open_before_activate: OpenBeforeActivate breaks Undisturbed;
     loads_while_sealed: LoadsWhileSealed breaks AckedIsDurable | ExactlyOnceVisible | NoStaleRead;
