@@ -85,7 +85,11 @@ impl Drop for Planner {
 impl Planner {
     pub(crate) fn new(spill: &Path, memory_limit: usize) -> Result<Self> {
         let base = base_state(spill, memory_limit).map_err(|error| query_error(error, ""))?;
+        // More than there are processors: a join that computes for long without a pause holds a thread each of its parts,
+        // also when it was cancelled, and the others' queries have to go on beside it.
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads((4 * processors).max(16))
             .thread_name("query")
             .enable_all()
             .build()

@@ -44,10 +44,11 @@ pub async fn run(arguments: ServeArguments) -> anyhow::Result<i32> {
     }
     let options = OpenOptions { shards: arguments.shards, ..OpenOptions::default() };
     let database = Database::open(&arguments.data, &options)?;
+    let servers = Servers::bind(&database, &arguments, tls).await?;
+    // Only now: a password is said once, and a start that is refused must not have said it.
     if matches!(arguments.auth, Auth::Scram) {
         first_admin(&database)?;
     }
-    let servers = Servers::bind(&database, &arguments, tls).await?;
     servers.greet(&database, &arguments)?;
     servers.run(&mut signals).await?;
     database.close();

@@ -34,6 +34,7 @@ pub(crate) struct Running {
     /// Whether the columns are described before the rows.
     describes: bool,
     sent: u64,
+    has_rows: bool,
     told: Option<Instant>,
 }
 
@@ -49,7 +50,7 @@ pub(crate) enum Outcome {
 impl Running {
     pub(crate) fn new(answer: Answer, formats: Vec<Format>, describes: bool) -> Self {
         let (kept, rows, sent, told) = (VecDeque::new(), None, 0, None);
-        Self { answer: Some(answer), kept, rows, formats, describes, sent, told }
+        Self { answer: Some(answer), kept, rows, formats, describes, sent, has_rows: false, told }
     }
 
     /// Sends rows: all, or `max` at the most, where that is not 0.
@@ -70,6 +71,7 @@ impl Running {
             match self.next(stream).await? {
                 None => return Err(Fault::from(Error::internal("an answer has no end")).into()),
                 Some(Event::Schema(schema)) => {
+                    self.has_rows = true;
                     if self.describes {
                         describe(&schema, &self.formats, &mut stream.output);
                     }
@@ -97,7 +99,7 @@ impl Running {
     /// What is fetched in parts is counted in parts.
     fn tag(&self, tag: String) -> String {
         match tag.split_once(' ') {
-            Some(("SELECT", _)) => format!("SELECT {}", self.sent),
+            Some(("SELECT", _)) if self.has_rows => format!("SELECT {}", self.sent),
             _ => tag,
         }
     }

@@ -188,3 +188,20 @@ async fn idle_transactions_and_too_many_connections_end() {
     assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
     ground.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_made_from_queries_say_how_many_rows() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let tags =
+        client.simple_query("CREATE TABLE t AS SELECT value AS id FROM generate_series(1, 30)").await.expect("made");
+    let counts: Vec<u64> = tags
+        .iter()
+        .filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(counts, [30]);
+    ground.end().await;
+}

@@ -59,10 +59,10 @@ impl ColumnText {
         Self::styled(array, Style::Files)
     }
 
-    /// As [`ColumnText::new`], spelled as PostgreSQL sends values to its clients.
+    /// Prepares to write a column's values as PostgreSQL sends them to its clients.
     ///
     /// # Errors
-    /// As [`ColumnText::new`].
+    /// What the conversion to one of our own types says, for types that only queries have.
     pub fn wire(array: &ArrayRef) -> Result<Self> {
         Self::styled(array, Style::Wire)
     }
