@@ -1,7 +1,7 @@
 //! `evenkeel serve`: a database behind PostgreSQL's protocol, and behind HTTP where that is asked for, until it is told to
 //! stop.
 
-#![allow(clippy::print_stdout, reason = "where it listens is what it prints")]
+#![expect(clippy::print_stdout, reason = "where it listens is what it prints")]
 
 use crate::arguments::{Auth, ServeArguments};
 use anyhow::Context;

@@ -135,7 +135,6 @@ pub(crate) struct StatementBody {
 
 /// An answer as one document.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code, reason = "it is written piece by piece")]
 struct AnswerBody {
     /// PostgreSQL's command tag.
     #[schema(example = "SELECT 4")]
