@@ -2,7 +2,7 @@
 //!
 //! `kill` ends a bank with SIGKILL again and again and checks every promise after each time; `moves` does so while slots
 //! move between its shards; `refusals` opens what must not be opened; `damage` changes files behind the database's back;
-//! `full` lets it write until there is no room.
+//! `full` lets it write until there is no room; `obstructed` moves slots over disks that fail.
 
 #[path = "crash/bank.rs"]
 mod bank;
@@ -20,6 +20,8 @@ mod jobs;
 mod kill;
 #[path = "crash/moves.rs"]
 mod moves;
+#[path = "crash/obstructed.rs"]
+mod obstructed;
 #[path = "crash/process.rs"]
 mod process;
 #[path = "storage/recount.rs"]

@@ -10,9 +10,6 @@
 //!                                              ╰─ load: sessions ─▶ Record ─▶ windows
 //! ```
 //!
-//! What the exact counters per slot cost on the write path is not measured: they can't be switched off, and another build is
-//! no honest comparison.
-
 mod chart;
 mod cutovers;
 mod finding;
@@ -25,6 +22,7 @@ mod report;
 mod skewed;
 mod slowdown;
 mod stage;
+mod statistics;
 
 use crate::bench::say;
 use crate::{EXIT_MET, EXIT_MISSED, until_interrupted};
@@ -68,11 +66,13 @@ pub enum Work {
     Cutovers,
     Plan,
     Skewed,
+    Statistics,
 }
 
 impl Work {
     /// All works, in the order in which they are measured.
-    pub const ALL: [Self; 6] = [Self::Plan, Self::Migrate, Self::Loaded, Self::Slowdown, Self::Cutovers, Self::Skewed];
+    pub const ALL: [Self; 7] =
+        [Self::Plan, Self::Migrate, Self::Loaded, Self::Slowdown, Self::Cutovers, Self::Skewed, Self::Statistics];
 
     /// What the command line calls it.
     pub fn name(self) -> &'static str {
@@ -83,6 +83,7 @@ impl Work {
             Self::Cutovers => "cutovers",
             Self::Plan => "plan",
             Self::Skewed => "skewed",
+            Self::Statistics => "statistics",
         }
     }
 
@@ -95,6 +96,7 @@ impl Work {
             Self::Cutovers => "cutovers, full load",
             Self::Plan => "plan for many shards",
             Self::Skewed => "rebalance of 80 % in one",
+            Self::Statistics => "statistics of writes",
         }
     }
 
@@ -106,6 +108,7 @@ impl Work {
             Self::Cutovers => cutovers::measure(bench).await,
             Self::Plan => plan::measure(bench),
             Self::Skewed => skewed::measure(bench).await,
+            Self::Statistics => statistics::measure(bench).await,
         }
     }
 }

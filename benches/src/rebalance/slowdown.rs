@@ -1,8 +1,12 @@
-//! What the foreground feels of a migration with the settings as they are by default: windows of equal length before it and
-//! while it goes on.
+//! What the foreground feels of a migration with the settings as they are by default: windows of equal length while it goes
+//! on, and before and after it.
+//!
+//! A foreground that updates rows as fast as it can is not the same after half a minute: versions pile up, memory tables
+//! fill and are written. Compared with before alone, a migration would be charged with that, too; so each window of it is
+//! compared with the line from before to after.
 
 use super::finding::{Finding, Outcome, Period, Target, Timeline, Unit};
-use super::load::{Load, Record, Window};
+use super::load::{Load, Record};
 use super::stage::{Moved, Stage};
 use super::{Bench, Sizes, Work};
 use crate::bench::say_run;
@@ -12,7 +16,7 @@ use std::time::Duration;
 const SLOWER_PERCENT_MAX: f64 = 5.0;
 const P99_PERCENT_MAX: f64 = 25.0;
 /// Sessions get going before anything is measured.
-const WARM_UP: f64 = 1.0;
+const WARM_UP: f64 = 10.0;
 /// A point in the charts.
 const SLICE: f64 = 0.25;
 
@@ -71,16 +75,17 @@ impl Felt {
         self.record.errors().iter().map(|(error, times)| format!("{times} requests failed: {error}"))
     }
 
-    /// How much slower it was during the migration, in per cent: throughput, p50, p99. Both windows have the same length; where
-    /// the migration took longer than the calm before it, each figure is the median of its windows.
+    /// How much slower it was during the migration, in per cent: throughput, p50, p99. All windows have the same length;
+    /// where the migration took longer than the calm, each figure is the median of its windows.
     fn slowdown(&self) -> [f64; 3] {
-        let [began, moving, over, ..] = self.moments;
-        let length = (moving - began).min(over - moving);
-        let before = self.record.window(moving - length, moving);
+        let [began, moving, over, after, ended] = self.moments;
+        let length = (moving - began).min(over - moving).min(ended - after);
+        let (before, after) = (self.felt(moving - length, length), self.felt(ended - length, length));
         let windows = ((over - moving) / length).floor().max(1.0) as usize;
         let during = |at: usize| {
-            let from = moving + at as f64 * length;
-            slower(&before, &self.record.window(from, from + length))
+            let part = (at as f64 + 0.5) / windows as f64;
+            let calm: [f64; 3] = std::array::from_fn(|at| before[at] + (after[at] - before[at]) * part);
+            slower(calm, self.felt(moving + at as f64 * length, length))
         };
         let during: Vec<[f64; 3]> = (0..windows).map(during).collect();
         std::array::from_fn(|at| {
@@ -88,15 +93,17 @@ impl Felt {
             Figure::of(&figures).map_or(0.0, |figure| figure.median)
         })
     }
+
+    /// Requests a second, p50 and p99 of a stretch of time.
+    fn felt(&self, from: f64, length: f64) -> [f64; 3] {
+        let window = self.record.window(from, from + length);
+        [window.rate(), window.p50_us, window.p99_us]
+    }
 }
 
-fn slower(before: &Window, during: &Window) -> [f64; 3] {
-    let more = |before: f64, during: f64| (during / before.max(1e-9) - 1.0) * 100.0;
-    [
-        (1.0 - during.rate() / before.rate().max(1e-9)) * 100.0,
-        more(before.p50_us, during.p50_us),
-        more(before.p99_us, during.p99_us),
-    ]
+fn slower(calm: [f64; 3], during: [f64; 3]) -> [f64; 3] {
+    let more = |at: usize| (during[at] / calm[at].max(1e-9) - 1.0) * 100.0;
+    [-more(0), more(1), more(2)]
 }
 
 /// Measures it.

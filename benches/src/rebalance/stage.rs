@@ -49,6 +49,19 @@ impl Stage {
     /// # Errors
     /// When a statement fails.
     pub async fn create(directory: &Path, shards: u32, rows: usize) -> anyhow::Result<Self> {
+        Self::create_with(directory, OpenOptions { shards: Some(shards), ..OpenOptions::default() }, rows).await
+    }
+
+    /// The same in a database that counts neither rows nor accesses.
+    ///
+    /// # Errors
+    /// When a statement fails.
+    pub async fn create_uncounted(directory: &Path, shards: u32, rows: usize) -> anyhow::Result<Self> {
+        let options = OpenOptions { shards: Some(shards), uncounted: true, ..OpenOptions::default() };
+        Self::create_with(directory, options, rows).await
+    }
+
+    async fn create_with(directory: &Path, options: OpenOptions, rows: usize) -> anyhow::Result<Self> {
         let moments: Arc<Mutex<Moments>> = Arc::default();
         let seen = Arc::clone(&moments);
         let note = move |_, phase: &str, kept| {
@@ -57,7 +70,7 @@ impl Stage {
             }
         };
         let on_phase = Some(PhaseHook(Arc::new(note)));
-        let evenkeel = Evenkeel::create_with(directory, &OpenOptions { shards: Some(shards), on_phase })?;
+        let evenkeel = Evenkeel::create_with(directory, &OpenOptions { on_phase, ..options })?;
         evenkeel.execute(TABLE).await?;
         evenkeel.execute("ALTER SYSTEM SET max_migrations_per_hour = 0").await?;
         for from in (0..rows).step_by(PIECE) {

@@ -23,6 +23,7 @@ pub struct Snapshot {
     pub queries: Vec<Query>,
     pub slow_queries: Vec<SlowQuery>,
     pub transactions: Vec<Transaction>,
+    pub locks: Vec<Lock>,
     pub events: Vec<Event>,
     pub nodes: Vec<Node>,
     pub jobs: Vec<Job>,
@@ -46,6 +47,10 @@ pub struct Shard {
     pub read_rows_per_second: f64,
     pub written_rows_per_second: f64,
     pub cpu_cores: f64,
+    /// Of reads by key and commits; `None` where there were none.
+    pub latency_ms_p99: Option<f64>,
+    /// Sessions that used the shard at the same time, on average.
+    pub connections: f64,
     pub epoch: Epoch,
     pub created_at_ms: i64,
 }
@@ -140,6 +145,18 @@ pub struct Transaction {
     pub written_rows: u64,
     pub written_bytes: u64,
     pub started_at_ms: i64,
+}
+
+/// A table that a session holds or waits for.
+#[derive(Clone, Debug)]
+pub struct Lock {
+    pub session: u64,
+    pub table: String,
+    pub mode: &'static str,
+    pub granted: bool,
+    /// Sessions that are in its way.
+    pub waits_for: Vec<u64>,
+    pub since_ms: i64,
 }
 
 /// Something that changed.
@@ -251,8 +268,8 @@ pub struct ShardMetric {
     pub read_rows_per_second: f64,
     pub written_rows_per_second: f64,
     pub cpu_cores: f64,
-    /// `None` where no statement used the shard.
+    /// Of reads by key and commits; `None` where there were none.
     pub latency_ms_p99: Option<f64>,
-    /// Sessions that used the shard; `None` where they were not counted.
-    pub connections: Option<u64>,
+    /// Sessions that used the shard at the same time, on average.
+    pub connections: f64,
 }

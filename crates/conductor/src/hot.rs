@@ -1,7 +1,4 @@
 //! Looks for shards beyond a limit of their own, and relieves them; merges shards that have become cold.
-//!
-//! What a shard has of memory, connections and latency is not known apart from the process's in an embedded database: those
-//! limits are heeded where a shard is a process of its own. Queries, processor time and disk are the shard's own.
 
 use crate::Conductor;
 use crate::world::World;

@@ -8,12 +8,14 @@ use crate::world::{Clock, World};
 use evenkeel_model::{Error, MigrationId, Result, Settings, SqlState};
 use evenkeel_rebalancer::budget::{Pace, PaceLimits};
 use evenkeel_rebalancer::migration::{Migration, Phase};
-use evenkeel_rebalancer::throttle::{Throttle, ThrottleLimits};
+use evenkeel_rebalancer::throttle::{Throttle, ThrottleLimits, rest_after};
 use parking_lot::Mutex;
 use std::time::Duration;
 
 /// How often the foreground is looked at.
 const OBSERVE_EVERY_MS: u64 = 200;
+/// What a batch is rested for at most.
+const WORK_MAX: Duration = Duration::from_millis(100);
 
 /// What the meta store keeps of a migration.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -73,13 +75,15 @@ struct State {
     pace: Pace,
     /// With when it has looked at the foreground last.
     throttle: Option<(Throttle, u64)>,
+    /// Since when it has worked without a rest.
+    works_since: Option<Duration>,
     /// Since when it has been in its phase, if this process has seen it enter.
     phase_since: Option<Duration>,
 }
 
 impl Movement {
     pub fn new(stored: StoredMigration, wish: Wish) -> Self {
-        let state = State { stored, wish, pace: Pace::default(), throttle: None, phase_since: None };
+        let state = State { stored, wish, pace: Pace::default(), throttle: None, works_since: None, phase_since: None };
         Self { state: Mutex::new(state), woken: Bell::default() }
     }
 
@@ -189,6 +193,12 @@ impl Movement {
     fn wait_for_turn(&self, world: &impl World, rows: u64, bytes: u64, reads: bool) -> Result<()> {
         let asked = Asked::of(&world.settings());
         let until = world.elapsed() + self.turn(world, rows, bytes);
+        let outcome = self.rest_until(world, until, asked, reads);
+        self.state.lock().works_since = Some(world.elapsed());
+        outcome
+    }
+
+    fn rest_until(&self, world: &impl World, until: Duration, asked: Asked, reads: bool) -> Result<()> {
         loop {
             let left = until.saturating_sub(world.elapsed());
             let changed = Asked::of(&world.settings()) != asked;
@@ -229,7 +239,12 @@ impl Movement {
         state.stored.progress.is_throttled = by_throttle > 0 && allowed.is_some_and(|(_, throttled)| throttled);
         let bytes_per_second = [bandwidth, by_throttle].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0);
         let limits = PaceLimits { rows_per_second: rate, bytes_per_second };
-        Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits))
+        let by_limits = Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits));
+        let worked = state.works_since.map_or(Duration::ZERO, |since| world.elapsed().saturating_sub(since));
+        // What is longer was no batch: a cutover, an ingestion.
+        let worked = worked.min(WORK_MAX);
+        let by_share = if by_throttle > 0 { rest_after(worked, foreground.processors) } else { Duration::ZERO };
+        by_limits.max(by_share)
     }
 }
 

@@ -250,13 +250,15 @@ pub trait Topology: Shards {
     fn settle_commits(&self) -> Result<()>;
 }
 
-/// How long statements take, at the 99th percentile, in microseconds.
+/// How long statements take, at the 99th percentile, in microseconds, and on what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Foreground {
     /// Just now; `None` where there are none.
     pub recent_us: Option<u64>,
     /// While nothing moved.
     pub baseline_us: u64,
+    /// Processors that statements and migrations share.
+    pub processors: u32,
 }
 
 /// Everything.

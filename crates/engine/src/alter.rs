@@ -6,6 +6,7 @@ use crate::evaluate::constant;
 use crate::meta::MetaChange;
 use crate::planning::byte_span;
 use crate::session::{SessionInner, SessionState};
+use crate::spelling::written;
 use crate::statement::Outcome;
 use crate::table::{TableHandle, value_constant};
 use crate::types::{fold, table_name};
@@ -25,7 +26,7 @@ impl SessionInner {
     ) -> Result<Outcome> {
         let name = table_name(&alter.name)?;
         let timeout = self.duration(state, "shard_lock_timeout");
-        let _alone = self.database.lock_exclusive(&name, timeout).await?;
+        let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
         let _one_at_a_time = self.database.schema_change.lock().await;
         self.permitted(state)?;
         let Some(handle) = self.database.schemas().tables.get(&name).cloned() else {
@@ -172,7 +173,7 @@ impl SessionInner {
         match operation {
             ast::AlterColumnOperation::SetDefault { value } => {
                 self.check_default(state, value, &table.columns[at], text)?;
-                table.columns[at].default = Some(value.to_string());
+                table.columns[at].default = Some(written(value));
                 Ok(format!("default of {shown} set"))
             }
             ast::AlterColumnOperation::DropDefault => {

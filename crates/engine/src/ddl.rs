@@ -16,6 +16,7 @@ use crate::oracle::now_ms;
 use crate::output::Output;
 use crate::planning::{byte_span, resolve};
 use crate::session::{SessionInner, SessionState};
+use crate::spelling::written;
 use crate::statement::Outcome;
 use crate::table::TableHandle;
 use crate::types::{column_type, fold, table_name};
@@ -24,29 +25,11 @@ use evenkeel_catalog as catalog;
 use evenkeel_model::{Error, Result, SqlState, TableId};
 use sqlparser::ast::{self, Spanned};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 /// Columns of a table at the most; rows keep a bit for each.
 const COLUMNS_MAX: usize = 1_600;
 
 impl Database {
-    fn table_lock(&self, table: &str) -> Arc<tokio::sync::RwLock<()>> {
-        Arc::clone(self.table_locks.lock().entry(table.to_string()).or_default())
-    }
-
-    /// Keeps a table's schema from changing while it is written.
-    pub(crate) async fn lock_shared(&self, table: &str, timeout: Duration) -> Result<OwnedRwLockReadGuard<()>> {
-        let lock = self.table_lock(table).read_owned();
-        tokio::time::timeout(timeout, lock).await.map_err(|_| waited(table))
-    }
-
-    /// Keeps every other writer off a table.
-    pub(crate) async fn lock_exclusive(&self, table: &str, timeout: Duration) -> Result<OwnedRwLockWriteGuard<()>> {
-        let lock = self.table_lock(table).write_owned();
-        tokio::time::timeout(timeout, lock).await.map_err(|_| waited(table))
-    }
-
     /// Makes a schema change durable and then visible.
     pub(crate) fn change_schemas(&self, change: MetaChange, apply: impl FnOnce(&mut Schemas)) -> Result<()> {
         self.meta.commit(change)?;
@@ -136,12 +119,6 @@ impl Database {
         self.event("table", &name, message);
         Ok(())
     }
-}
-
-fn waited(table: &str) -> Error {
-    Error::new(SqlState::LockNotAvailable, format!("gave up waiting for table \"{table}\""))
-        .with_detail("a transaction that wrote it is open, or a load or schema change runs")
-        .with_hint("QUERY SYSTEM.TRANSACTIONS shows open transactions; shard_lock_timeout says how long to wait")
 }
 
 impl SessionInner {
@@ -339,7 +316,7 @@ impl SessionInner {
                 ast::ColumnOption::NotNull => column.nullable = false,
                 ast::ColumnOption::Default(expr) => {
                     self.check_default(state, expr, &column, text)?;
-                    column.default = Some(expr.to_string());
+                    column.default = Some(written(expr));
                 }
                 ast::ColumnOption::PrimaryKey(_) => {
                     if !table.primary_key.is_empty() {
@@ -353,7 +330,7 @@ impl SessionInner {
                         Some(name) => fold(name),
                         None => format!("{}_{}_check", table.name, column.name),
                     };
-                    table.checks.push(catalog::Check { name, expression: check.expr.to_string() });
+                    table.checks.push(catalog::Check { name, expression: written(&*check.expr) });
                 }
                 ast::ColumnOption::Unique(_) => return Err(fail(no_unique())),
                 ast::ColumnOption::ForeignKey(_) => return Err(fail(no_foreign_key())),
@@ -436,7 +413,7 @@ impl SessionInner {
         }
         found.sort();
         for name in found {
-            let _alone = self.database.lock_exclusive(&name, timeout).await?;
+            let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
             self.permitted(state)?;
             if is_view {
@@ -475,7 +452,7 @@ impl SessionInner {
         let timeout = self.duration(state, "shard_lock_timeout");
         for target in &truncate.table_names {
             let name = table_name(&target.name)?;
-            let _alone = self.database.lock_exclusive(&name, timeout).await?;
+            let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
             self.permitted(state)?;
             let schemas = self.database.schemas();
@@ -531,7 +508,7 @@ impl SessionInner {
         }
         let stored = catalog::View {
             name: name.clone(),
-            query: named.to_string(),
+            query: written(&*named),
             columns: view.columns.iter().map(|column| fold(&column.name)).collect(),
             // A view that is replaced stays whose it was, and what others may do with it.
             access: schemas

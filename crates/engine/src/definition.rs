@@ -3,6 +3,7 @@
 use crate::database::Schemas;
 use crate::error::undefined_table;
 use crate::planning::byte_span;
+use crate::spelling::written;
 use crate::types::fold;
 use evenkeel_catalog as catalog;
 use evenkeel_model::{ColumnType, Error, Result, SqlState};
@@ -81,7 +82,7 @@ pub(crate) fn add_constraint(table: &mut catalog::Table, constraint: &ast::Table
                 Some(name) => fold(name),
                 None => format!("{}_check{}", table.name, table.checks.len() + 1),
             };
-            table.checks.push(catalog::Check { name, expression: check.expr.to_string() });
+            table.checks.push(catalog::Check { name, expression: written(&*check.expr) });
             Ok(())
         }
         ast::TableConstraint::Unique(_) => Err(no_unique()),
@@ -216,7 +217,7 @@ pub(crate) fn renamed(expression: &str, old: &str, new: &str) -> Result<String> 
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
-    Ok(expr.to_string())
+    Ok(written(&expr))
 }
 
 /// The type under which a computed column is stored.

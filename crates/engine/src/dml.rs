@@ -15,6 +15,7 @@ use crate::scan::TableScan;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
+use crate::table_locks::TableLock;
 use crate::transaction::Writes;
 use crate::types::{fold, last_name, table_name};
 use crate::values::{default_of, exact_literals, with_defaults};
@@ -30,7 +31,6 @@ use evenkeel_storage::Mutation;
 use sqlparser::ast::{self, Spanned};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tokio::sync::OwnedRwLockReadGuard;
 
 /// An INSERT … QUERY of more rows than this goes through sorted files instead of a transaction's buffer.
 const BUFFERED_ROWS_MAX: usize = 20_000;
@@ -56,13 +56,13 @@ impl SessionInner {
         state: &mut SessionState,
         name: &ast::ObjectName,
         text: &str,
-    ) -> Result<(Arc<TableHandle>, Option<OwnedRwLockReadGuard<()>>)> {
+    ) -> Result<(Arc<TableHandle>, Option<TableLock>)> {
         let table = table_name(name)?;
         let held = state.transaction.as_ref().is_some_and(|transaction| transaction.tables.contains_key(&table));
         let mut guard = None;
         if !held {
             let timeout = self.duration(state, "shard_lock_timeout");
-            let acquired = self.database.lock_shared(&table, timeout).await?;
+            let acquired = self.database.table_locks.shared(self.id, &table, timeout).await?;
             match &mut state.transaction {
                 Some(transaction) => {
                     transaction.tables.insert(table.clone(), acquired);
@@ -213,7 +213,7 @@ impl SessionInner {
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
         let name = &table.schema.name;
-        let _alone = self.database.lock_exclusive(name, timeout).await?;
+        let _alone = self.database.table_locks.exclusive(self.id, name, timeout).await?;
         self.permitted(state)?;
         let handle = self.database.schemas().tables.get(name).cloned();
         let handle = handle.ok_or_else(|| crate::error::undefined_table(name, []))?;

@@ -2,56 +2,35 @@
 
 use crate::measures::{Histogram, StatementClass};
 use evenkeel_model::SqlState;
+use evenkeel_storage::latency::{BUCKETS, LatencyCounts, STEPS, p99_us, since};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Two buckets for every doubling, from a microsecond to over an hour.
-const BUCKETS: usize = 64;
 /// How much of the old baseline stays with every new measurement.
 const BASELINE_KEEPS: u64 = 9;
 /// Buckets of a histogram as it is shown: two doublings each, from 64 microseconds to 18 minutes.
 const SHOWN: std::ops::RangeInclusive<u32> = 3..=15;
 
-fn bucket(micros: u64) -> usize {
-    let micros = micros.max(1);
-    let log = micros.ilog2() as usize;
-    let upper_half = log > 0 && micros >> (log - 1) & 1 == 1;
-    (2 * log + usize::from(upper_half)).min(BUCKETS - 1)
-}
-
-/// The largest time that a bucket counts.
-fn upper_us(bucket: usize) -> u64 {
-    let low = 1_u64 << (bucket / 2);
-    if bucket.is_multiple_of(2) { low + low / 2 } else { low * 2 }
-}
-
 /// Counts by time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buckets {
-    counts: [AtomicU64; BUCKETS],
+    counts: LatencyCounts,
     sum_us: AtomicU64,
-}
-
-impl Default for Buckets {
-    fn default() -> Self {
-        Self { counts: [const { AtomicU64::new(0) }; BUCKETS], sum_us: AtomicU64::new(0) }
-    }
 }
 
 impl Buckets {
     pub(crate) fn note(&self, took: Duration) {
-        let micros = took.as_micros() as u64;
-        self.counts[bucket(micros)].fetch_add(1, Ordering::Relaxed);
-        self.sum_us.fetch_add(micros, Ordering::Relaxed);
+        self.counts.note(took);
+        self.sum_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn histogram(&self) -> Histogram {
-        let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts = self.counts.counts();
         let up_to = |power: u32| {
             let bound = 1_u64 << (2 * power);
-            (bound as f64 / 1e6, counts[..4 * power as usize].iter().sum())
+            (bound as f64 / 1e6, counts[..2 * STEPS * power as usize].iter().sum())
         };
         Histogram {
             buckets: SHOWN.map(up_to).collect(),
@@ -62,25 +41,13 @@ impl Buckets {
 }
 
 /// Counts of statements by how long they took.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Latencies {
     classes: [Buckets; StatementClass::ALL.len()],
     failures: Mutex<BTreeMap<(StatementClass, &'static str), u64>>,
     seen: Mutex<Vec<u64>>,
     recent_us: AtomicU64,
     baseline_us: AtomicU64,
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Self {
-            classes: std::array::from_fn(|_| Buckets::default()),
-            failures: Mutex::default(),
-            seen: Mutex::new(vec![0; BUCKETS]),
-            recent_us: AtomicU64::new(0),
-            baseline_us: AtomicU64::new(0),
-        }
-    }
 }
 
 impl Latencies {
@@ -106,12 +73,13 @@ impl Latencies {
 
     /// Looks at what came since the last time. Without migrations it goes into the baseline.
     pub(crate) fn look(&self, moving: bool) {
-        let load = |at: usize| self.classes.iter().map(|class| class.counts[at].load(Ordering::Relaxed)).sum();
-        let now: Vec<u64> = (0..BUCKETS).map(load).collect();
+        let mut now = vec![0; BUCKETS];
+        for class in &self.classes {
+            now.iter_mut().zip(class.counts.counts()).for_each(|(sum, count)| *sum += count);
+        }
         let mut seen = self.seen.lock();
-        let new: Vec<u64> = now.iter().zip(seen.iter()).map(|(now, seen)| now - seen).collect();
+        let recent = p99_us(&since(&now, &seen)).unwrap_or(0);
         *seen = now;
-        let recent = p99_us(&new).unwrap_or(0);
         self.recent_us.store(recent, Ordering::Relaxed);
         if recent > 0 && !moving {
             let old = self.baseline_us.load(Ordering::Relaxed);
@@ -131,31 +99,9 @@ impl Latencies {
     }
 }
 
-fn p99_us(counts: &[u64]) -> Option<u64> {
-    let total: u64 = counts.iter().sum();
-    let wanted = total - total / 100;
-    let mut sum = 0;
-    for (bucket, count) in counts.iter().enumerate() {
-        sum += count;
-        if total > 0 && sum >= wanted {
-            return Some(upper_us(bucket));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn buckets_cover_what_they_say() {
-        for micros in [1, 2, 3, 5, 8, 12, 100, 1_000, 65_535, 1_000_000] {
-            let at = bucket(micros);
-            assert!(micros <= upper_us(at), "{micros}");
-            assert!(at == 0 || micros >= upper_us(at - 1), "{micros}");
-        }
-    }
 
     #[test]
     fn histograms_count_up_to_their_bounds() {

@@ -50,6 +50,7 @@ mod statement;
 mod states;
 mod sum;
 mod table;
+mod table_locks;
 mod transaction;
 mod types;
 mod validate;

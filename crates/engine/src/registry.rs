@@ -7,6 +7,7 @@ use crate::session::Cancel;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, ShardId};
 use evenkeel_storage::Shard;
+use evenkeel_storage::latency::{p99_us, since};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -48,11 +49,13 @@ struct StoredEvent {
     message: String,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Sample {
     reads: u64,
     writes: u64,
     busy_ns: u64,
+    used_ns: u64,
+    latencies: Vec<u64>,
 }
 
 /// Rates of a shard over the last second or so.
@@ -61,6 +64,10 @@ pub(crate) struct Rates {
     pub(crate) reads: f64,
     pub(crate) writes: f64,
     pub(crate) cores: f64,
+    /// Sessions that used it at the same time, on average.
+    pub(crate) sessions: f64,
+    /// The 99th percentile of reads by key and commits; `None` where there were none.
+    pub(crate) p99_us: Option<u64>,
 }
 
 /// Sessions, statements and events of a database.
@@ -188,15 +195,19 @@ impl Registry {
         let mut samples = self.samples.lock();
         let seconds = samples.0.map(|last| (now - last).as_secs_f64());
         for (id, shard) in shards {
-            let (reads, writes) = shard.activity().total();
-            let sample = Sample { reads, writes, busy_ns: shard.activity().busy_ns() };
-            let last = samples.1.insert(*id, sample).unwrap_or_default();
+            let activity = shard.activity();
+            let (reads, writes) = activity.total();
+            let (busy_ns, used_ns) = (activity.busy_ns(), activity.used_ns());
+            let sample = Sample { reads, writes, busy_ns, used_ns, latencies: activity.latencies().counts() };
+            let last = samples.1.insert(*id, sample.clone()).unwrap_or_default();
             if let Some(seconds) = seconds.filter(|seconds| *seconds > 0.0) {
                 let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
                 let rates = Rates {
                     reads: rate(sample.reads, last.reads),
                     writes: rate(sample.writes, last.writes),
                     cores: rate(sample.busy_ns, last.busy_ns) / 1e9,
+                    sessions: rate(sample.used_ns, last.used_ns) / 1e9,
+                    p99_us: p99_us(&since(&sample.latencies, &last.latencies)),
                 };
                 self.rates.lock().insert(*id, rates);
             }

@@ -33,6 +33,29 @@ pub(crate) fn respell(tree: &mut impl VisitMut) -> Result<()> {
     }
 }
 
+/// A tree as text that is read as the same tree. Its own text leaves quotes alone that seem to be doubled or escaped
+/// already: a literal that has such is written with escapes.
+pub(crate) fn written<T: VisitMut + Clone + std::fmt::Display>(tree: &T) -> String {
+    let mut tree = tree.clone();
+    let _ = tree.visit(&mut Escaper);
+    tree.to_string()
+}
+
+struct Escaper;
+
+impl VisitorMut for Escaper {
+    type Break = ();
+
+    fn pre_visit_value(&mut self, value: &mut ast::ValueWithSpan) -> ControlFlow<()> {
+        if let ast::Value::SingleQuotedString(text) = &mut value.value
+            && (text.contains("''") || text.contains("\\'"))
+        {
+            value.value = ast::Value::EscapedStringLiteral(std::mem::take(text));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 #[derive(Default)]
 struct Speller {
     /// The relations of each query around, the innermost last.

@@ -40,6 +40,7 @@ impl Database {
             queries: self.query_states(),
             slow_queries: self.registry.slow_queries(),
             transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
+            locks: self.table_locks.states(),
             events: self.registry.events(),
             jobs: self.job_states(),
             migrations: self.migration_states(),
@@ -84,6 +85,8 @@ impl Database {
                 read_rows_per_second: rates.reads,
                 written_rows_per_second: rates.writes,
                 cpu_cores: rates.cores,
+                latency_ms_p99: rates.p99_us.map(|us| us as f64 / 1e3),
+                connections: rates.sessions,
                 epoch: slots.epoch(),
                 created_at_ms: known.get(&shard.id()).map_or(0, |known| known.created_at_ms),
             }

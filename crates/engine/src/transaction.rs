@@ -19,6 +19,7 @@ use crate::database::{Database, apply_error};
 use crate::layout::Layout;
 use crate::snapshots::Pin;
 use crate::table::shard_of;
+use crate::table_locks::TableLock;
 use evenkeel_model::{Error, Result, ShardId, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Access;
 use evenkeel_storage::codec::key::table_of;
@@ -28,7 +29,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedRwLockReadGuard, oneshot};
+use tokio::sync::oneshot;
 
 /// Writes that are not committed, by row key.
 #[derive(Clone, Debug, Default)]
@@ -114,7 +115,7 @@ pub(crate) struct Transaction {
     undo: Vec<(Vec<u8>, Option<Operation>)>,
     savepoints: Vec<Savepoint>,
     /// Tables that were written, kept from changing their schema until the end.
-    pub(crate) tables: BTreeMap<String, OwnedRwLockReadGuard<()>>,
+    pub(crate) tables: BTreeMap<String, TableLock>,
     pub(crate) read_only: bool,
     pub(crate) failed: bool,
     pub(crate) started_at_ms: i64,
@@ -208,6 +209,7 @@ struct Locked {
     held: Vec<(Arc<Shard>, Vec<Mutation>)>,
     /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
     in_doubt: bool,
+    since: Instant,
 }
 
 impl Locked {
@@ -242,6 +244,8 @@ impl Drop for Locked {
             return;
         }
         self.let_go();
+        let took = self.since.elapsed();
+        self.held.iter().for_each(|(shard, _)| shard.served(took));
     }
 }
 
@@ -329,7 +333,7 @@ impl Database {
         for mutation in mutations {
             by_shard.entry(shard_of(&mutation.key, &layout.slots)).or_default().push(mutation);
         }
-        let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false };
+        let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false, since: Instant::now() };
         for (id, mutations) in by_shard {
             let shard = layout.shard(id)?;
             shard.locks().acquire(&keys(&mutations), &locked.commit, deadline)?;

@@ -135,7 +135,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: COUNT_MAX,
         default: "1000",
         scope: SettingScope::System,
-        description: "A shard in use by more sessions than this is hot; 0 means never.",
+        description: "A shard that more sessions than this use at the same time is hot; 0 means never.",
     },
     Setting {
         name: "hot_max_cpu",
@@ -149,14 +149,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::Duration { min_ms: 0, max_ms: HOUR_MS },
         default: "100ms",
         scope: SettingScope::System,
-        description: "A shard of whose statements one in a hundred takes longer than this is hot; 0 means never.",
+        description: "A shard of whose reads by key and commits one in a hundred takes longer than this is hot; 0 means never.",
     },
     Setting {
         name: "hot_max_memory",
         kind: PART_MAX,
         default: "0.8",
         scope: SettingScope::System,
-        description: "A shard that uses more than this part of the memory that it may use is hot; 0 means never.",
+        description: "A shard whose write buffers take more than this part of cache_size is hot; 0 means never.",
     },
     Setting {
         name: "hot_max_qps",

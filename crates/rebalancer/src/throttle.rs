@@ -1,21 +1,37 @@
 //! The copy's rate, governed by how the foreground feels: additive increase, multiplicative decrease (AIMD, as TCP does).
 //!
-//! WHAT MAY NEVER HAPPEN: a rate above its maximum; a rate of nothing, with which a migration would never end.
+//! WHAT MAY NEVER HAPPEN: a rate above its maximum; a rate of nothing, with which a migration would never end; a copy that
+//! takes more than its share of the processors from somebody who wants them.
 //!
 //! ```text
 //!   p99 ≤ ceiling ─▶ rate + step        ceiling = max(floor, baseline × factor)
 //!   p99 > ceiling ─▶ rate × ½, and no second time before its effect can be seen
 //! ```
 //!
+//! However calm the foreground, a copy works for [`SHARE`] of the processors' time at most, and rests for the remainder: a
+//! throughput that is lost to a busy processor shows in no single statement's time. What it worked is measured by the
+//! clock on the wall, so that a copy that has to wait for a processor rests for longer, too.
+//!
 //! The baseline is the foreground's p99 measured before the migration, so that a slow disk is not taken for a fault of
 //! the copy; the floor keeps noise in microseconds from being taken for harm. Decreasing at once and growing slowly is
 //! what makes several copies, each with its own throttle, share what there is fairly and without an agreement.
+
+use std::time::Duration;
 
 /// Halved on every sign of harm: the classic factor.
 const DECREASE: u64 = 2;
 
 /// From the lowest rate to the highest in so many undisturbed measurements.
 const STEPS: u64 = 32;
+
+/// The part of all processors' time that a copy works, while there is a foreground: one in so many.
+const SHARE: u32 = 32;
+
+/// How long to rest after work, on a machine with so many processors; nothing on one with [`SHARE`] of them or more.
+pub fn rest_after(worked: Duration, processors: u32) -> Duration {
+    let share = processors.clamp(1, SHARE);
+    worked * (SHARE - share) / share
+}
 
 /// What the foreground is let feel, and between which rates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +40,7 @@ pub struct ThrottleLimits {
     pub bytes_per_second_min: u64,
     /// Never faster; at least the minimum.
     pub bytes_per_second_max: u64,
-    /// How much of the baseline the p99 may be, in per cent: 150 is half as much again.
+    /// How much of the baseline the p99 may be, in per cent: 120 is a fifth more.
     pub p99_percent_max: u64,
     /// A p99 up to here is never harm.
     pub p99_floor_us: u64,
@@ -33,12 +49,12 @@ pub struct ThrottleLimits {
 }
 
 impl ThrottleLimits {
-    /// 1 to 256 MiB a second; harm is a p99 of half as much again as the baseline, above 2 ms; one second to settle.
+    /// 4 to 256 MiB a second; harm is a p99 of a fifth more than the baseline, above half a millisecond; one second to settle.
     pub const DEFAULT: ThrottleLimits = ThrottleLimits {
-        bytes_per_second_min: 1 << 20,
+        bytes_per_second_min: 4 << 20,
         bytes_per_second_max: 256 << 20,
-        p99_percent_max: 150,
-        p99_floor_us: 2_000,
+        p99_percent_max: 120,
+        p99_floor_us: 500,
         settle_ms: 1_000,
     };
 }
@@ -118,9 +134,9 @@ mod tests {
     #[test]
     fn harm_halves_once_until_its_effect_can_be_seen() {
         let mut throttle = Throttle::new(LIMITS, 1_000);
-        (0..STEPS).for_each(|_| throttle.observe(0, Some(1_500)));
+        (0..STEPS).for_each(|_| throttle.observe(0, Some(1_200)));
         let seen = [10_000, 10_100, 10_999, 11_000].map(|now_ms| {
-            throttle.observe(now_ms, Some(1_501));
+            throttle.observe(now_ms, Some(1_201));
             throttle.bytes_per_second() >> 20
         });
         assert_eq!((seen, throttle.is_throttled()), ([128, 128, 128, 64], true));
@@ -129,8 +145,18 @@ mod tests {
     #[test]
     fn noise_below_the_floor_is_no_harm() {
         let mut throttle = Throttle::new(ThrottleLimits::DEFAULT, 0);
-        throttle.observe(0, Some(2_000));
-        assert_eq!((throttle.is_throttled(), throttle.p99_us_max()), (false, 2_000));
+        throttle.observe(0, Some(500));
+        assert_eq!((throttle.is_throttled(), throttle.p99_us_max()), (false, 500));
+    }
+
+    #[test]
+    fn a_copy_works_for_its_share_of_the_processors_and_no_longer() {
+        let worked = Duration::from_millis(10);
+        for processors in [1, 2, 8, 16] {
+            let cycle = worked + rest_after(worked, processors);
+            assert_eq!(worked.as_micros() * u128::from(SHARE), cycle.as_micros() * u128::from(processors));
+        }
+        assert_eq!([SHARE, 1_000].map(|processors| rest_after(worked, processors)), [Duration::ZERO; 2]);
     }
 
     proptest! {

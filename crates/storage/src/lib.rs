@@ -18,11 +18,13 @@
 //! committing which keys), [`commit_log`] (what makes commits of all shards durable together), [`shard`] (apply, get, scan), [`load`] (sorted files for bulk loads), [`store`] (what the
 //! shards of a process share: cache, write buffers, background threads).
 
+mod activity;
 pub mod codec;
 pub mod command;
 pub mod commit_log;
 mod counters;
 mod failure;
+pub mod latency;
 pub mod load;
 pub mod locks;
 pub mod moves;
@@ -30,6 +32,7 @@ mod scan;
 pub mod shard;
 pub mod store;
 
+pub use activity::Activity;
 pub use command::{Command, Mutation, Operation};
 pub use commit_log::{CommitLog, LoggedCommit};
 pub use counters::SlotCount;

@@ -13,6 +13,9 @@ use rocksdb::ReadOptions;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+/// What is read ahead of somebody who reads everything.
+const READAHEAD_BYTES: usize = 1 << 20;
+
 /// What a reader sees.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -44,12 +47,19 @@ pub struct Cursor {
     end: Vec<u8>,
     waited: bool,
     done: bool,
+    passing: bool,
 }
 
 impl Cursor {
     /// Before the first key of a range of row keys, end exclusive.
     pub fn new(range: Range<Vec<u8>>) -> Self {
-        Self { done: range.start >= range.end, next: range.start, end: range.end, waited: false }
+        Self { done: range.start >= range.end, next: range.start, end: range.end, waited: false, passing: false }
+    }
+
+    /// The same for somebody who reads everything once and is no user: what users read stays in the cache, and nothing
+    /// is counted as activity, which the balancer would take for load.
+    pub(crate) fn passing(range: Range<Vec<u8>>) -> Self {
+        Self { passing: true, ..Self::new(range) }
     }
 
     /// Whether the range is exhausted.
@@ -68,6 +78,12 @@ fn first_key(key: &[u8], slot: Slot, bits: SlotBits) -> Vec<u8> {
     let mut first = key[..4].to_vec();
     first.extend_from_slice(&bits.first_token(slot).0.to_be_bytes());
     first
+}
+
+/// Reads that leave the block cache as it is.
+pub(crate) fn pass_by(options: &mut ReadOptions) {
+    options.fill_cache(false);
+    options.set_readahead_size(READAHEAD_BYTES);
 }
 
 fn damaged_version() -> Error {
@@ -97,7 +113,10 @@ impl Shard {
         }
         let since = Instant::now();
         let outcome = self.scan_visible(cursor, view, limit, &mut each);
-        self.activity().busy(since);
+        if !cursor.passing {
+            self.activity().busy(since);
+            self.activity().used(since.elapsed());
+        }
         outcome
     }
 
@@ -110,9 +129,13 @@ impl Shard {
     ) -> Result<()> {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(cursor.end.clone());
+        if cursor.passing {
+            pass_by(&mut options);
+        }
         let mut iterator = self.db().raw_iterator_cf_opt(&self.data(), options);
         iterator.seek(&cursor.next);
-        let mut activity = self.activity().reader();
+        let mut activity = if cursor.passing { None } else { Some(self.activity().reader()) };
+        let mut note = |key: &[u8]| activity.iter_mut().for_each(|activity| activity.read(key));
         let mut seen = 0;
         // Rows come slot by slot: what holds for one holds for the next of its slot.
         let mut slot = None;
@@ -144,11 +167,11 @@ impl Shard {
             if view.sees(timestamp) {
                 if value.get(8) == Some(&KIND_PUT) {
                     each(key, &value[DATA_HEADER..])?;
-                    activity.read(key);
+                    note(key);
                     seen += 1;
                 }
             } else if self.history_row(key, view, |row| each(key, row))?.transpose()?.is_some() {
-                activity.read(key);
+                note(key);
                 seen += 1;
             }
             iterator.next();
@@ -164,6 +187,13 @@ impl Shard {
     /// As [`Shard::scan`], and 40001 or 55P03 when the key's slot is moving and this is not where to look.
     #[inline]
     pub fn get<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        let began = Instant::now();
+        let outcome = self.look_up(key, view, found);
+        self.served(began.elapsed());
+        outcome
+    }
+
+    fn look_up<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         self.locks().wait_for_key(key, view.read, || view.deadline())?;
         self.activity().read(key);
         let value = self.db().get_pinned_cf(&self.data(), key).map_err(|error| storage_error(&error))?;

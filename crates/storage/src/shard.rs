@@ -1,20 +1,21 @@
 //! A shard's RocksDB: opening it, applying commands, and what it knows of itself.
 
+use crate::activity::Activity;
 use crate::codec::key::{slot_of, table_of, table_range};
 use crate::command::{Command, Mutation, Operation};
 use crate::counters::{Counters, Differences, SlotCount};
 use crate::failure::{ApplyError, storage_error};
 use crate::locks::KeyLocks;
 use crate::store::{DATA, DATA_HEADER, HISTORY, KIND_DELETE, KIND_PUT, LOCK, OUTBOX, STATE, Store, timestamp_of};
-use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SlotSet, SqlState, TableId, Timestamp};
+use evenkeel_model::{Error, MigrationId, Result, ShardId, Slot, SlotBits, SlotSet, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Ownership;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{BoundColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Duration, Instant};
 
 /// When a command counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +54,10 @@ pub struct Shard {
     /// Whether there is a part in a migration, or a hold: everybody else looks no further.
     pub(crate) moving: AtomicBool,
     pub(crate) outbox_next: AtomicU64,
+    /// Which migration's entries were deleted last, and the number behind them.
+    pub(crate) outbox_first: Mutex<Option<(MigrationId, u64)>>,
     activity: Activity,
+    is_counting: bool,
 }
 
 impl std::fmt::Debug for Shard {
@@ -123,7 +127,9 @@ impl Shard {
             held: Mutex::default(),
             moving: AtomicBool::new(false),
             outbox_next: AtomicU64::new(0),
+            outbox_first: Mutex::default(),
             activity: Activity::new(bits),
+            is_counting: store.is_counting(),
         };
         shard.load_counters(COUNTER, &shard.counters)?;
         shard.load_counters(INCOMING, &shard.incoming)?;
@@ -179,6 +185,14 @@ impl Shard {
     /// Rows read and written per slot since the shard was opened.
     pub fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    /// A read by key or a commit is over, and took so long, waits included.
+    #[inline]
+    pub fn served(&self, took: Duration) {
+        if self.is_counting {
+            self.activity.served(took);
+        }
     }
 
     pub(crate) fn db(&self) -> &DB {
@@ -265,13 +279,12 @@ impl Shard {
         mutations: &[Mutation],
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let since = Instant::now();
+        let since = self.is_counting.then(Instant::now);
         let mut changes = self.changes();
         for Mutation { key, operation } in mutations {
             self.stage(&mut changes, key, operation, start, commit)?;
-            self.activity.write(key);
         }
-        self.activity.busy(since);
+        since.into_iter().for_each(|since| self.activity.busy(since));
         self.write(changes, commit, durability)
     }
 
@@ -314,7 +327,10 @@ impl Shard {
             self.mirror(changes, key, &value);
             changes.batch.put_cf(&self.data(), key, value);
         }
-        changes.count(table, slot, difference);
+        if self.is_counting {
+            changes.count(table, slot, difference);
+            self.activity.write(key);
+        }
         Ok(())
     }
 
@@ -367,7 +383,6 @@ impl Shard {
             let Some(intent) = self.intent(key)?.filter(|intent| intent.transaction == transaction) else { continue };
             self.stage(&mut changes, key, &intent.operation, transaction, commit)?;
             changes.batch.delete_cf(&self.lock(), key);
-            self.activity.write(key);
         }
         if record {
             changes.batch.put_cf(&self.state(), timestamp_key(RECORD, transaction), commit.0.to_le_bytes());
@@ -653,85 +668,4 @@ fn decode_load(value: &[u8]) -> Option<(TableId, Vec<(Slot, SlotCount)>)> {
         rest = tail;
     }
     Some((TableId(u32::from_le_bytes(*table)), counts))
-}
-
-/// Rows read and written per slot, in counters that nobody waits for.
-#[derive(Debug)]
-pub struct Activity {
-    bits: SlotBits,
-    reads: Vec<AtomicU64>,
-    writes: Vec<AtomicU64>,
-    busy_ns: AtomicU64,
-}
-
-impl Activity {
-    fn new(bits: SlotBits) -> Self {
-        let zeros = || (0..bits.slots()).map(|_| AtomicU64::new(0)).collect();
-        Self { bits, reads: zeros(), writes: zeros(), busy_ns: AtomicU64::new(0) }
-    }
-
-    pub(crate) fn read(&self, key: &[u8]) {
-        self.reads[slot_of(key, self.bits).0 as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn write(&self, key: &[u8]) {
-        self.writes[slot_of(key, self.bits).0 as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn busy(&self, since: Instant) {
-        self.busy_ns.fetch_add(since.elapsed().as_nanos() as u64, Ordering::Relaxed);
-    }
-
-    /// Nanoseconds that threads spent in scans and in preparing commits, without the wait for the disk.
-    pub fn busy_ns(&self) -> u64 {
-        self.busy_ns.load(Ordering::Relaxed)
-    }
-
-    /// Gathers the reads of a scan, so that a run of rows in one slot costs one addition.
-    pub(crate) fn reader(&self) -> ScanActivity<'_> {
-        ScanActivity { activity: self, slot: Slot(0), count: 0 }
-    }
-
-    /// Rows read from and written to a slot since the shard was opened.
-    pub fn of(&self, slot: Slot) -> (u64, u64) {
-        let load = |counters: &[AtomicU64]| counters[slot.0 as usize].load(Ordering::Relaxed);
-        (load(&self.reads), load(&self.writes))
-    }
-
-    /// Rows read and written in all slots.
-    pub fn total(&self) -> (u64, u64) {
-        let sum = |counters: &[AtomicU64]| counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum();
-        (sum(&self.reads), sum(&self.writes))
-    }
-}
-
-pub(crate) struct ScanActivity<'a> {
-    activity: &'a Activity,
-    slot: Slot,
-    count: u64,
-}
-
-impl ScanActivity<'_> {
-    #[inline]
-    pub(crate) fn read(&mut self, key: &[u8]) {
-        let slot = slot_of(key, self.activity.bits);
-        if slot != self.slot {
-            self.flush();
-            self.slot = slot;
-        }
-        self.count += 1;
-    }
-
-    fn flush(&mut self) {
-        if self.count > 0 {
-            self.activity.reads[self.slot.0 as usize].fetch_add(self.count, Ordering::Relaxed);
-            self.count = 0;
-        }
-    }
-}
-
-impl Drop for ScanActivity<'_> {
-    fn drop(&mut self) {
-        self.flush();
-    }
 }

@@ -35,6 +35,7 @@ pub struct Store {
     write_buffers: WriteBufferManager,
     env: Env,
     safe_point: Arc<AtomicU64>,
+    uncounted: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -60,7 +61,18 @@ impl Store {
             cache,
             env,
             safe_point: Arc::default(),
+            uncounted: false,
         })
+    }
+
+    /// For measuring what counting costs: shards that are opened with this count neither rows and bytes nor accesses, and
+    /// whatever is told or decided by their counts is wrong.
+    pub fn uncounted(self) -> Self {
+        Self { uncounted: true, ..self }
+    }
+
+    pub(crate) fn is_counting(&self) -> bool {
+        !self.uncounted
     }
 
     /// Versions replaced at or below `safe_point` may be collected: no reader will ask for them any more.

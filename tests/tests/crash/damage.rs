@@ -34,7 +34,7 @@ fn data(directory: &TempDir) -> PathBuf {
 }
 
 /// The files of a shard whose names end so, the largest first.
-fn files(directory: &TempDir, shard: u32, end: &str) -> Vec<PathBuf> {
+pub fn files(directory: &TempDir, shard: u32, end: &str) -> Vec<PathBuf> {
     let shard = data(directory).join("shards").join(shard.to_string());
     let mut files: Vec<_> = fs::read_dir(shard).unwrap().flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(end)));
@@ -44,7 +44,7 @@ fn files(directory: &TempDir, shard: u32, end: &str) -> Vec<PathBuf> {
 }
 
 /// Turns over some bytes of a file, from an offset on.
-fn overwrite(path: &Path, offset: usize, bytes: usize) {
+pub fn overwrite(path: &Path, offset: usize, bytes: usize) {
     let mut content = fs::read(path).unwrap();
     let end = (offset + bytes).min(content.len());
     content[offset..end].iter_mut().for_each(|byte| *byte ^= 0xA5);

@@ -3,7 +3,8 @@
 //! Where the tests may mount (as root), a disk is a tmpfs of a few megabytes, unmounted when it goes out of scope. Where
 //! they may not, a limit on the size of files takes its place, and tests that need a disk of their own say so and pass.
 
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -28,6 +29,17 @@ impl Disk {
     /// Where the database goes: not the root of the disk, which a test cannot remove.
     pub fn directory(&self) -> PathBuf {
         self.home.path().join("data")
+    }
+
+    /// Fills the disk up to so many bytes; the file that does.
+    pub fn ballast(&self, room_bytes: u64) -> PathBuf {
+        let path = self.home.path().join("ballast");
+        let mut file = File::create(&path).expect("a file");
+        let chunk = vec![0; 64 << 10];
+        while file.write_all(&chunk).is_ok() {}
+        let bytes = file.metadata().expect("its size").len();
+        file.set_len(bytes.checked_sub(room_bytes).expect("that much can be given back")).expect("a shorter file");
+        path
     }
 
     /// Makes the disk larger, or read-only.

@@ -7,6 +7,7 @@ mod events;
 mod grants;
 mod hot_shards;
 mod jobs;
+mod locks;
 mod nodes;
 mod rebalance_status;
 mod sessions;
@@ -30,6 +31,7 @@ pub const TABLES: &[SystemTable] = &[
     grants::TABLE,
     hot_shards::TABLE,
     jobs::TABLE,
+    locks::TABLE,
     nodes::TABLE,
     rebalance_status::TABLE,
     sessions::TABLE,
@@ -65,6 +67,8 @@ mod tests {
             read_rows_per_second: 1.0,
             written_rows_per_second: 2.0,
             cpu_cores: 0.5,
+            latency_ms_p99: None,
+            connections: 0.0,
             epoch: Epoch(3),
             created_at_ms: 1,
         }

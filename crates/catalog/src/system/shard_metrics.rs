@@ -21,10 +21,10 @@ computed_table! { SYSTEM, "shard_metrics",
         write_qps: f64,
         /// Cores busy in this shard, since the measurement before.
         cpu_usage: f64,
-        /// Milliseconds that one in a hundred of its statements took longer than; NULL when it had none.
+        /// Milliseconds that one in a hundred of its reads by key and commits took longer than; NULL when it had none.
         latency_p99_ms: Option<f64>,
-        /// Sessions that used it; NULL where they were not counted.
-        connections: Option<i64>,
+        /// Sessions that used it at the same time, on average.
+        connections: f64,
     }
 }
 
@@ -40,7 +40,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         write_qps: metric.written_rows_per_second,
         cpu_usage: metric.cpu_cores,
         latency_p99_ms: metric.latency_ms_p99,
-        connections: metric.connections.map(|sessions| sessions as i64),
+        connections: metric.connections,
     };
     snapshot.shard_metrics.iter().map(row).collect()
 }

@@ -29,6 +29,11 @@ computed_table! { SYSTEM, "shards",
         write_qps: f64,
         /// Cores busy in this shard, over the last second.
         cpu_usage: f64,
+        /// Milliseconds that one in a hundred of its reads by key and commits took longer than, over the last second; NULL
+        /// when it had none.
+        latency_p99_ms: Option<f64>,
+        /// Sessions that used it at the same time, on average over the last second.
+        connections: f64,
         /// Whether it is beyond a limit of its own; SYSTEM.HOT_SHARDS says which.
         hot: bool,
         /// The version of the slot map.
@@ -53,6 +58,8 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         read_qps: shard.read_rows_per_second,
         write_qps: shard.written_rows_per_second,
         cpu_usage: shard.cpu_cores,
+        latency_p99_ms: shard.latency_ms_p99,
+        connections: shard.connections,
         hot: snapshot.hot_shards.iter().any(|hot| hot.shard == shard.id),
         epoch: shard.epoch.0 as i64,
         created_at: Instant::from_millis(shard.created_at_ms),

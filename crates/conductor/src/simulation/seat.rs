@@ -456,7 +456,7 @@ impl World for Seat<'_> {
     }
 
     fn foreground(&self) -> Foreground {
-        Foreground { recent_us: Some(self.sim.dice.between(500, 4_000)), baseline_us: 1_000 }
+        Foreground { recent_us: Some(self.sim.dice.between(500, 4_000)), baseline_us: 1_000, processors: 2 }
     }
 
     fn start(&self, movement: Arc<Movement>) -> Result<()> {

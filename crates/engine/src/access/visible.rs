@@ -41,6 +41,7 @@ pub(crate) fn visible(mut snapshot: Snapshot, identity: &Identity) -> Snapshot {
     snapshot.slow_queries.retain(|query| query.user == user);
     let sessions: BTreeSet<u64> = snapshot.sessions.iter().map(|session| session.id).collect();
     snapshot.transactions.retain(|transaction| sessions.contains(&transaction.session));
+    snapshot.locks.retain(|lock| sessions.contains(&lock.session));
     snapshot.events.clear();
     snapshot
 }

@@ -12,8 +12,12 @@ use evenkeel_model::{
 use evenkeel_rebalancer::balance::Gauges;
 use evenkeel_storage::Shard;
 use parking_lot::RwLockWriteGuard;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::{Duration, Instant};
+
+/// Asking takes files to be read.
+static PROCESSORS: LazyLock<u32> =
+    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32));
 
 /// Measurements of shards that are kept, all together.
 const METRICS_MAX: usize = 10_000;
@@ -168,7 +172,7 @@ impl World for Process<'_> {
 
     fn foreground(&self) -> Foreground {
         let latencies = &self.0.registry.latencies;
-        Foreground { recent_us: latencies.recent_us(), baseline_us: latencies.baseline_us() }
+        Foreground { recent_us: latencies.recent_us(), baseline_us: latencies.baseline_us(), processors: *PROCESSORS }
     }
 
     fn start(&self, movement: Arc<Movement>) -> Result<()> {
@@ -201,14 +205,17 @@ impl World for Process<'_> {
         rustix::fs::statvfs(&self.0.directory).ok().map(|disk| disk.f_bavail * disk.f_frsize)
     }
 
-    /// Queries a second, cores and part of the disk of every shard.
+    /// What every shard has of what it may have; without reads and commits its latency is 0.
     fn gauges(&self) -> Vec<(ShardId, Gauges)> {
         let disk = rustix::fs::statvfs(&self.0.directory).ok().map(|disk| (disk.f_blocks * disk.f_frsize) as f64);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from) as f64;
+        let (cores, cache) = (f64::from(*PROCESSORS), self.0.settings().size("cache_size").max(1) as f64);
         let gauges = |shard: &Arc<Shard>| {
             let rates = self.0.registry.rates(shard.id());
             let storage = disk.map_or(0.0, |disk| shard.storage_bytes().0 as f64 / disk.max(1.0));
-            (shard.id(), Gauges([rates.reads + rates.writes, rates.cores / cores, 0.0, storage, 0.0, 0.0]))
+            let memory = shard.memory_bytes() as f64 / cache;
+            let latency_ms = rates.p99_us.map_or(0.0, |us| us as f64 / 1e3);
+            let qps = rates.reads + rates.writes;
+            (shard.id(), Gauges([qps, rates.cores / cores, memory, storage, rates.sessions, latency_ms]))
         };
         self.0.layout().shards.values().map(gauges).collect()
     }
@@ -235,8 +242,8 @@ impl World for Process<'_> {
                 read_rows_per_second: rates.reads,
                 written_rows_per_second: rates.writes,
                 cpu_cores: rates.cores,
-                latency_ms_p99: None,
-                connections: None,
+                latency_ms_p99: rates.p99_us.map(|us| us as f64 / 1e3),
+                connections: rates.sessions,
             }
         };
         let mut metrics = self.0.rebalancing.metrics.lock();

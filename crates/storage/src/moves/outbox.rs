@@ -9,11 +9,12 @@
 use super::{Version, slot_ranges};
 use crate::failure::storage_error;
 use crate::moves::versions::Family;
+use crate::scan::pass_by;
 use crate::shard::Shard;
 use crate::store::timestamp_of;
 use evenkeel_model::{Error, MigrationId, Result, SlotSet, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Part;
-use rocksdb::{IteratorMode, WriteBatch};
+use rocksdb::{IteratorMode, ReadOptions, WriteBatch};
 use std::sync::atomic::Ordering;
 
 const VERSION: u8 = 1;
@@ -101,8 +102,11 @@ impl Shard {
     /// XX001 for damaged entries, or what the disk says.
     pub fn owed(&self, migration: MigrationId, limit: usize) -> Result<Owed> {
         let mut owed = Owed::default();
-        let start = entry_key(migration, 0);
-        for item in self.db().iterator_cf(&self.outbox(), IteratorMode::From(&start, rocksdb::Direction::Forward)) {
+        let start = entry_key(migration, self.first_owed(migration));
+        let mut options = ReadOptions::default();
+        pass_by(&mut options);
+        let mode = IteratorMode::From(&start, rocksdb::Direction::Forward);
+        for item in self.db().iterator_cf_opt(&self.outbox(), options, mode) {
             let (key, value) = item.map_err(|error| storage_error(&error))?;
             let Some(number) = key.strip_prefix(&migration.0.to_be_bytes()) else { break };
             if owed.entries == limit {
@@ -154,8 +158,16 @@ impl Shard {
     /// When the disk fails.
     pub fn forget_owed(&self, migration: MigrationId, upto: u64) -> Result<()> {
         let mut batch = WriteBatch::default();
-        batch.delete_range_cf(&self.outbox(), entry_key(migration, 0), entry_key(migration, upto + 1));
-        self.db().write(batch).map_err(|error| storage_error(&error))
+        let first = self.first_owed(migration);
+        batch.delete_range_cf(&self.outbox(), entry_key(migration, first), entry_key(migration, upto + 1));
+        self.db().write(batch).map_err(|error| storage_error(&error))?;
+        *self.outbox_first.lock() = Some((migration, upto + 1));
+        Ok(())
+    }
+
+    /// From where on there may be entries: those below are deleted, and stepping over a million of them takes seconds.
+    fn first_owed(&self, migration: MigrationId) -> u64 {
+        self.outbox_first.lock().filter(|(whose, _)| *whose == migration).map_or(0, |(_, first)| first)
     }
 
     /// Nothing is owed to this migration any more.

@@ -29,7 +29,7 @@ impl Shard {
             let hidden = hidden(table);
             let view = View { read: at, hidden: &hidden, lock_timeout: Duration::from_secs(10), map: None };
             for range in slot_ranges(table, slots, self.slot_bits()) {
-                let mut cursor = Cursor::new(range);
+                let mut cursor = Cursor::passing(range);
                 while !cursor.is_done() {
                     let before = tally;
                     self.scan(&mut cursor, &view, ROWS_AT_ONCE, |key, row| {

@@ -8,6 +8,7 @@ use super::slot_ranges;
 use crate::codec::key::{slot_of, table_of};
 use crate::counters::{Differences, SlotCount};
 use crate::failure::storage_error;
+use crate::scan::pass_by;
 use crate::shard::{INCOMING, Shard, counter_key, history_key};
 use crate::store::{DATA_HEADER, KIND_PUT, timestamp_of};
 use evenkeel_model::{Error, Result, Slot, SlotSet, SqlState, TableId, Timestamp};
@@ -101,9 +102,7 @@ impl Shard {
                     let mut options = ReadOptions::default();
                     options.set_snapshot(&snapshot);
                     options.set_iterate_range(range);
-                    // What is read once should not push out what is read often.
-                    options.fill_cache(false);
-                    options.set_readahead_size(1 << 20);
+                    pass_by(&mut options);
                     let mut iterator = self.db().raw_iterator_cf_opt(&handle, options);
                     iterator.seek_to_first();
                     while let Some((key, value)) = iterator.item() {
@@ -189,6 +188,7 @@ impl Shard {
             for range in slot_ranges(table, slots, self.slot_bits()) {
                 let mut options = ReadOptions::default();
                 options.set_iterate_range(range);
+                pass_by(&mut options);
                 let mut iterator = self.db().raw_iterator_cf_opt(&self.data(), options);
                 iterator.seek_to_first();
                 while let Some((key, value)) = iterator.item() {
