@@ -105,7 +105,8 @@ fn settings_page() -> String {
         "# Settings\n\n\
          <!-- Made from the list of settings by tests/tests/documents.rs; EVENKEEL_BLESS=1 writes it anew. -->\n\n\
          `ALTER SYSTEM SET name = value, …` sets a setting for everybody, at once and for good: every value is checked \
-         before any is set. `ALTER SYSTEM RESET name` gives it its default again. A setting whose scope is *session* can \
+         before any is set. `ALTER SYSTEM RESET name` gives it back the value of the \
+         [configuration](configuration.md#settings), or its default. A setting whose scope is *session* can \
          also be set with `SET name = value` for one session, which then no longer follows the system's. A setting whose \
          scope is *creation* is fixed when the database is made: the number of shards with `--shards`. \
          `SHOW name` shows one, `SYSTEM.SETTINGS` all, with where each value comes from.\n\n\

@@ -142,17 +142,14 @@ impl Conductor {
         for stored in self.migrations() {
             let (migration, progress) = (&stored.migration, &stored.progress);
             let waits = migration.phase.is_over() || timeout_ms == 0;
-            if waits || world.now_ms() - progress.moved_at_ms < timeout_ms {
+            let unmoved_ms = world.now_ms() - progress.moved_at_ms;
+            if waits || unmoved_ms < timeout_ms {
                 continue;
             }
-            self.note_stuck(
-                migration.id,
-                &format!(
-                    "stuck in {}: nothing moved for {} s",
-                    migration.phase,
-                    (world.now_ms() - progress.moved_at_ms) / 1_000
-                ),
-            );
+            let why = format!("stuck in {}: nothing moved for {} s", migration.phase, unmoved_ms / 1_000);
+            if self.note_stuck(migration.id, &why) {
+                world.on_stuck(migration.id, migration.phase, Duration::from_millis(unmoved_ms.max(0) as u64));
+            }
         }
     }
 
@@ -230,7 +227,7 @@ impl Conductor {
     }
 
     /// A row of `SYSTEM.BALANCER_DECISIONS`.
-    pub fn note_decision(&self, meta: &impl MetaStore, decision: &Decision) -> Result<()> {
+    pub fn note_decision(&self, world: &impl World, decision: &Decision) -> Result<()> {
         let mut balancer = self.balancer.lock();
         let mut change = MetaChange::default();
         change.put(&decision_key(decision.time_ms), decision)?;
@@ -242,6 +239,9 @@ impl Conductor {
                 change.delete(&decision_key(old.time_ms));
             }
         }
-        meta.commit(change)
+        world.commit(change)?;
+        drop(balancer);
+        world.on_decision(decision);
+        Ok(())
     }
 }

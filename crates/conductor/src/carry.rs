@@ -208,7 +208,7 @@ impl<'w, W: World> Carry<'w, W> {
         if let Some((phase, took)) = over {
             self.world.on_phase_over(phase, took);
         }
-        self.world.on_phase(migration.id, migration.phase.name(), true);
+        self.world.on_phase(migration.id, migration.phase, true);
     }
 
     /// Puts the committed slot map into the picture. As long as the source is sealed, nobody takes one.
@@ -286,9 +286,9 @@ impl<W: World> Carrier for Carry<'_, W> {
     }
 
     fn keep(&mut self, migration: &Migration) -> Result<()> {
-        self.world.on_phase(migration.id, migration.phase.name(), false);
+        self.world.on_phase(migration.id, migration.phase, false);
         if self.kept.take().is_some_and(|kept| kept == *migration) {
-            self.world.on_phase(migration.id, migration.phase.name(), true);
+            self.world.on_phase(migration.id, migration.phase, true);
             return Ok(());
         }
         if migration.phase == Phase::Switching && self.picture.is_some() && self.deferred.is_none() {

@@ -79,11 +79,21 @@ struct State {
     works_since: Option<Duration>,
     /// Since when it has been in its phase, if this process has seen it enter.
     phase_since: Option<Duration>,
+    /// When something last moved, as it was noted that nothing does.
+    stuck_since_ms: Option<i64>,
 }
 
 impl Movement {
     pub fn new(stored: StoredMigration, wish: Wish) -> Self {
-        let state = State { stored, wish, pace: Pace::default(), throttle: None, works_since: None, phase_since: None };
+        let state = State {
+            stored,
+            wish,
+            pace: Pace::default(),
+            throttle: None,
+            works_since: None,
+            phase_since: None,
+            stuck_since_ms: None,
+        };
         Self { state: Mutex::new(state), woken: Bell::default() }
     }
 
@@ -160,9 +170,16 @@ impl Movement {
         self.state.lock().stored.progress.error = Some(error.message.clone());
     }
 
-    pub(crate) fn note_stuck(&self, why: &str) {
-        self.state.lock().stored.progress.error = Some(why.to_string());
+    /// Notes that nothing moves, and wakes it. Whether something had moved since that was last noted.
+    pub(crate) fn note_stuck(&self, why: &str) -> bool {
+        let mut state = self.state.lock();
+        let progress = &mut state.stored.progress;
+        progress.error = Some(why.to_string());
+        let moved_at_ms = progress.moved_at_ms;
+        let is_new = state.stuck_since_ms.replace(moved_at_ms) != Some(moved_at_ms);
+        drop(state);
         self.woken.ring();
+        is_new
     }
 
     /// Notes what was sent.
@@ -273,4 +290,22 @@ pub(crate) fn record_key(id: MigrationId) -> String {
 
 fn interrupted() -> Error {
     Error::new(SqlState::QueryCanceled, "the migration was asked to stop")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evenkeel_model::{JobId, ShardId, Slot, SlotSet};
+
+    #[test]
+    fn it_is_news_once_that_nothing_moves() {
+        let migration =
+            Migration::new(MigrationId(1), JobId(1), ShardId(1), ShardId(2), SlotSet::range(Slot(0), Slot(1)));
+        let movement = Movement::new(StoredMigration { migration, progress: Progress::default() }, Wish::GoOn);
+        assert!(movement.note_stuck("nothing moved for 600 s"));
+        assert!(!movement.note_stuck("nothing moved for 601 s"));
+        assert_eq!(movement.stored().progress.error.as_deref(), Some("nothing moved for 601 s"));
+        movement.state.lock().stored.progress.moved_at_ms = 7;
+        assert!(movement.note_stuck("nothing moved for 600 s"));
+    }
 }

@@ -107,11 +107,9 @@ impl Conductor {
         Ok(())
     }
 
-    /// Marks a migration as stuck, and wakes it: what it waits for may have come while nobody told it.
-    pub fn note_stuck(&self, id: MigrationId, why: &str) {
-        if let Some(movement) = self.state.lock().movements.get(&id) {
-            movement.note_stuck(why);
-        }
+    /// Marks a migration as stuck, and wakes it: what it waits for may have come while nobody told it. Whether that is news.
+    pub fn note_stuck(&self, id: MigrationId, why: &str) -> bool {
+        self.state.lock().movements.get(&id).is_some_and(|movement| movement.note_stuck(why))
     }
 
     /// Puts a changed job in the old one's place, in the meta store first.

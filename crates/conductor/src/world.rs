@@ -10,8 +10,8 @@ use crate::movement::Movement;
 use evenkeel_model::{
     Epoch, Error, MigrationId, Result, Settings, ShardId, Slot, SlotBits, SlotMap, SlotSet, Timestamp,
 };
-use evenkeel_rebalancer::balance::{Gauges, Load};
-use evenkeel_rebalancer::migration::{Part, ShardCommand, Stamp, Tally};
+use evenkeel_rebalancer::balance::{Decision, Gauges, Load};
+use evenkeel_rebalancer::migration::{Part, Phase, ShardCommand, Stamp, Tally};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -291,7 +291,7 @@ pub trait World: Clock + MetaStore + Topology {
     fn try_planning(&self) -> Option<Self::Planning<'_>>;
 
     /// A migration enters a phase: before its record is kept, and after.
-    fn on_phase(&self, migration: MigrationId, phase: &str, kept: bool);
+    fn on_phase(&self, migration: MigrationId, phase: Phase, kept: bool);
 
     /// Bytes free on the shards' disk.
     fn free_bytes(&self) -> Option<u64>;
@@ -301,6 +301,12 @@ pub trait World: Clock + MetaStore + Topology {
 
     /// A migration has left a phase in which it was for so long.
     fn on_phase_over(&self, _phase: &'static str, _took: Duration) {}
+
+    /// Nothing has moved in a migration for so long; said once each time that it comes to that.
+    fn on_stuck(&self, _migration: MigrationId, _phase: Phase, _unmoved: Duration) {}
+
+    /// The balancer has decided.
+    fn on_decision(&self, _decision: &Decision) {}
 
     /// A cutover has held writes for so long.
     fn on_pause(&self, _pause: Duration) {}

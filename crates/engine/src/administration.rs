@@ -60,7 +60,7 @@ impl SessionInner {
         let changes = match name {
             Some(name) => vec![(system_setting(&fold(name))?, None)],
             None => {
-                let set: Vec<&str> = self.database.settings.read().keys().copied().collect();
+                let set: Vec<&str> = self.database.settings.read().altered().collect();
                 set.into_iter().map(|name| Ok((Setting::find(name)?, None))).collect::<Result<_>>()?
             }
         };

@@ -19,6 +19,7 @@ use crate::oracle::{Oracle, now_ms};
 use crate::planning::Planner;
 use crate::rebalancing::Rebalancing;
 use crate::registry::Registry;
+use crate::settings::{ConfiguredSettings, SystemSettings};
 use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
 use crate::table_locks::TableLocks;
@@ -34,9 +35,13 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 /// The version of the directory's format. A directory of another version is refused.
 const FORMAT: &str = "evenkeel 2";
+
+/// The file whose lock is the directory's.
+pub(crate) const LOCK: &str = "LOCK";
 
 /// Up to where the commit log is in the shards.
 const MARK: &str = "log_mark";
@@ -46,6 +51,8 @@ const MARK: &str = "log_mark";
 pub struct OpenOptions {
     /// Shards of a new database; the setting `shards` where there is none. An existing database keeps its own.
     pub shards: Option<u32>,
+    /// What the configuration gives settings that nobody has set with ALTER SYSTEM.
+    pub configured: ConfiguredSettings,
     /// Who is told when a migration goes from phase to phase.
     pub on_phase: Option<PhaseHook>,
     /// For measuring what counting costs: rows, bytes and accesses are not counted, and whatever is told or decided by their
@@ -72,13 +79,6 @@ impl std::fmt::Debug for PhaseHook {
 pub(crate) struct Schemas {
     pub(crate) tables: BTreeMap<String, Arc<TableHandle>>,
     pub(crate) views: BTreeMap<String, catalog::View>,
-}
-
-/// A system setting's value and when it was set.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct StoredSetting {
-    pub(crate) value: String,
-    pub(crate) changed_at: i64,
 }
 
 /// A bulk load that some readers must not see yet.
@@ -120,7 +120,7 @@ pub struct Database {
     /// Held while a schema changes, so that changes follow one another.
     pub(crate) schema_change: tokio::sync::Mutex<()>,
     pub(crate) table_locks: TableLocks,
-    pub(crate) settings: RwLock<BTreeMap<&'static str, StoredSetting>>,
+    pub(crate) settings: RwLock<SystemSettings>,
     pub(crate) effective: RwLock<Arc<Settings>>,
     pub(crate) snapshots: Snapshots,
     pub(crate) loads: RwLock<Vec<Load>>,
@@ -148,8 +148,10 @@ impl Database {
     ///
     /// # Errors
     /// 57P03 when another process has the directory or it is none of ours; XX001 for damaged files; 58030 for a disk
-    /// that fails or may not be written.
+    /// that fails or may not be written; 22023 for options that cannot be, before anything is made.
     pub fn open(directory: &Path, options: &OpenOptions) -> Result<Arc<Self>> {
+        let began = Instant::now();
+        let shards_wanted = shards_wanted(options)?;
         let lock = claim(directory)?;
         let created = check_format(directory)?;
         if !created && !directory.join("meta").join("CURRENT").exists() {
@@ -158,9 +160,9 @@ impl Database {
                 .with_hint("restore the directory from a backup; nothing was changed"));
         }
         let meta = Arc::new(Meta::open(&directory.join("meta"))?);
-        let slots = slot_map(&meta, options)?;
-        let settings = load_settings(&meta)?;
-        let effective = Arc::new(effective_settings(&settings));
+        let slots = slot_map(&meta, shards_wanted)?;
+        let settings = SystemSettings::load(&meta, options.configured.clone())?;
+        let effective = Arc::new(settings.effective());
         let store = Store::new(effective.size("cache_size") as usize)?;
         let store = if options.uncounted { store.uncounted() } else { store };
         let mut shards = BTreeMap::new();
@@ -217,7 +219,22 @@ impl Database {
         database.start_log(last)?;
         database.resume_rebalancing()?;
         *database.background.lock() = Some(Background::start(Arc::downgrade(&database)));
+        database.log_opened(created, began);
         Ok(database)
+    }
+
+    /// Says in the log how opening went; what recovery did stands before it, as events.
+    fn log_opened(&self, created: bool, began: Instant) {
+        let conductor = &self.rebalancing.conductor;
+        let migrations = conductor.migrations().iter().filter(|stored| !stored.migration.phase.is_over()).count();
+        tracing::info!(
+            data = %self.directory.display(),
+            created,
+            shards = self.shard_count(),
+            migrations_resumed = migrations,
+            duration_ms = began.elapsed().as_millis() as u64,
+            "database opened"
+        );
     }
 
     /// The directory.
@@ -515,39 +532,6 @@ impl Database {
             |load: &&Load| load.table == table && load.load <= read && load.commit.is_none_or(|commit| commit > read);
         loads.iter().filter(hidden).map(|load| load.load).collect()
     }
-
-    /// Sets or resets system settings that were checked, all or none.
-    pub(crate) fn store_settings(&self, changes: &[(&'static Setting, Option<String>)]) -> Result<()> {
-        let mut settings = self.settings.write();
-        let mut next = settings.clone();
-        let mut change = MetaChange::default();
-        for (setting, value) in changes {
-            let key = format!("setting/{}", setting.name);
-            match value {
-                Some(value) => {
-                    let stored = StoredSetting { value: value.clone(), changed_at: now_ms() };
-                    change.put(&key, &stored)?;
-                    next.insert(setting.name, stored);
-                }
-                None => {
-                    change.delete(&key);
-                    next.remove(setting.name);
-                }
-            }
-        }
-        self.meta.commit(change)?;
-        *settings = next;
-        let effective = effective_settings(&settings);
-        self.store.set_cache_bytes(effective.size("cache_size") as usize);
-        self.planner.set_memory_limit(effective.size("memory_limit") as usize);
-        *self.effective.write() = Arc::new(effective);
-        drop(settings);
-        for (setting, value) in changes {
-            let message = value.as_ref().map_or_else(|| "reset".to_string(), |value| format!("set to {value}"));
-            self.event("setting", setting.name, &message);
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Database {
@@ -591,7 +575,7 @@ pub(crate) fn io_error(what: &str, path: &Path, error: &std::io::Error) -> Error
 
 fn claim(directory: &Path) -> Result<File> {
     fs::create_dir_all(directory).map_err(|error| io_error("cannot make the directory", directory, &error))?;
-    let path = directory.join("LOCK");
+    let path = directory.join(LOCK);
     let lock = File::options()
         .create(true)
         .truncate(false)
@@ -621,7 +605,7 @@ fn check_format(directory: &Path) -> Result<bool> {
         .with_hint(format!("this version of evenkeel reads \"{FORMAT}\""))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let entries = fs::read_dir(directory).map_err(|error| io_error("cannot read", directory, &error))?;
-            let ours = ["LOCK", "meta", "shards", "tmp", "FORMAT.part"];
+            let ours = [LOCK, "meta", "shards", "tmp", "FORMAT.part"];
             for entry in entries.flatten() {
                 if !ours.contains(&entry.file_name().to_string_lossy().as_ref()) {
                     return Err(Error::new(
@@ -657,13 +641,17 @@ fn fresh_directory(path: &Path) -> Result<PathBuf> {
     }
 }
 
-fn slot_map(meta: &Meta, options: &OpenOptions) -> Result<SlotMap> {
+/// How many shards a new database gets.
+fn shards_wanted(options: &OpenOptions) -> Result<u32> {
+    let wanted = options.shards.map_or_else(|| Settings::default().integer("shards").to_string(), |n| n.to_string());
+    Ok(Setting::find("shards")?.check(&wanted)?.parse().unwrap_or(1))
+}
+
+fn slot_map(meta: &Meta, shards: u32) -> Result<SlotMap> {
     if let Some(slots) = meta.get::<SlotMap>("slots")? {
         return Ok(slots);
     }
     let defaults = Settings::default();
-    let wanted = options.shards.map_or_else(|| defaults.integer("shards").to_string(), |shards| shards.to_string());
-    let shards: u32 = Setting::find("shards")?.check(&wanted)?.parse().unwrap_or(1);
     let ids: Vec<ShardId> = (1..=shards).map(ShardId).collect();
     let slots = SlotMap::even(SlotBits::new(defaults.integer("slot_bits") as u32).unwrap_or(SlotBits::DEFAULT), &ids);
     let mut change = MetaChange::default();
@@ -680,21 +668,4 @@ fn load_schemas(meta: &Meta) -> Result<Schemas> {
         tables: tables.into_iter().map(|(name, table)| (name, Arc::new(TableHandle::new(table)))).collect(),
         views: views.into_iter().collect(),
     })
-}
-
-fn load_settings(meta: &Meta) -> Result<BTreeMap<&'static str, StoredSetting>> {
-    let stored = meta.list::<StoredSetting>("setting/")?;
-    // A setting that this version does not know any more is left alone.
-    let known = |(name, value): (String, StoredSetting)| Setting::find(&name).ok().map(|s| (s.name, value));
-    Ok(stored.into_iter().filter_map(known).collect())
-}
-
-fn effective_settings(stored: &BTreeMap<&'static str, StoredSetting>) -> Settings {
-    let mut settings = Settings::default();
-    for (name, value) in stored {
-        if let Ok(setting) = Setting::find(name) {
-            settings.set(setting, value.value.clone());
-        }
-    }
-    settings
 }

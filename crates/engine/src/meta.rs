@@ -18,14 +18,25 @@ pub(crate) struct Meta {
 impl Meta {
     /// Opens the store in `path`, making it where there is none.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut options = Options::default();
+        let mut options = Self::options();
         options.create_if_missing(true);
+        let db = DB::open(&options, path).map_err(|error| storage_error(&error))?;
+        Ok(Self { db })
+    }
+
+    /// Opens the store in `path` to be looked at.
+    pub(crate) fn read_only(path: &Path) -> Result<Self> {
+        let db = DB::open_for_read_only(&Self::options(), path, false).map_err(|error| storage_error(&error))?;
+        Ok(Self { db })
+    }
+
+    fn options() -> Options {
+        let mut options = Options::default();
         options.set_write_buffer_size(1 << 20);
         options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::TolerateCorruptedTailRecords);
         options.set_keep_log_file_num(2);
         options.set_log_level(rocksdb::LogLevel::Warn);
-        let db = DB::open(&options, path).map_err(|error| storage_error(&error))?;
-        Ok(Self { db })
+        options
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::latency::{Buckets, Latencies};
 use crate::meta::{Meta, MetaChange, MetaStore};
-use crate::oracle::now_ms;
 use crate::session::Cancel;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, ShardId};
@@ -136,6 +135,7 @@ impl Registry {
     pub(crate) fn event(&self, time_ms: i64, kind: &str, subject: &str, message: &str) {
         let event =
             StoredEvent { time_ms, kind: kind.to_string(), subject: subject.to_string(), message: message.to_string() };
+        tracing::info!(kind, subject, change = message, "event");
         let mut events = self.events.lock();
         // Under the lock, so that whoever has seen a number has seen those below it.
         let id = self.next_event.fetch_add(1, Ordering::SeqCst);
@@ -174,13 +174,13 @@ impl Registry {
         self.queries.lock().get(&id).map(|query| query.user.to_string())
     }
 
-    /// Says once on standard error what went wrong where no session is there to be told.
+    /// Says once in the log what went wrong where no session is there to be told.
     pub(crate) fn report_background(&self, error: &Error) {
         let mut last = self.background.lock();
         if last.as_deref() != Some(error.message.as_str()) {
             *last = Some(error.message.clone());
-            let detail = error.detail.as_deref().unwrap_or("");
-            eprintln!("WARNING: background work failed at {}: {} {detail}", now_ms(), error.message);
+            let (sqlstate, detail) = (error.state.code(), error.detail.as_deref());
+            tracing::warn!(sqlstate, error = error.message, detail, "background work failed");
         }
     }
 

@@ -14,6 +14,7 @@ use crate::planning::{Names, Planning};
 use crate::prepared::PreparedUpdate;
 use crate::registry::{RunningQuery, SessionState as Registered};
 use crate::statement::Outcome;
+use crate::traces;
 use crate::transaction::Transaction;
 use crate::view::ReadView;
 use datafusion::common::ScalarValue;
@@ -192,6 +193,7 @@ impl Answer {
 /// A session whose statement panicked keeps its settings and transaction, which only whole statements change.
 async fn guarded(output: Output, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        tracing::error!("a statement panicked");
         output.fail(Error::internal("the statement failed by a defect of the database")).await;
     }
 }
@@ -369,6 +371,8 @@ impl SessionInner {
         let (started, started_at_ms) = (Instant::now(), now_ms());
         let timeout = self.duration(state, "statement_timeout");
         state.class = StatementClass::default();
+        let told = traces::Told { query: running.id, session: self.id, user: &self.user };
+        let span = told.span(text);
         let outcome = {
             let work = async {
                 match work {
@@ -404,8 +408,11 @@ impl SessionInner {
         latencies.note(state.class, elapsed);
         if let Err(error) = &outcome {
             latencies.note_failure(state.class, error.state);
+            told.failed(error);
         }
+        traces::ended(&span, state.class, &outcome);
         if elapsed >= Duration::from_millis(self.database.settings().duration_ms("slow_query_threshold")) {
+            told.slow(elapsed, &outcome);
             self.database.registry.slow_query(state::SlowQuery {
                 id: running.id,
                 session: self.id,

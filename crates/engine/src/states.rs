@@ -95,16 +95,13 @@ impl Database {
     }
 
     pub(crate) fn setting_states(&self) -> Vec<state::SettingState> {
-        let stored = self.settings.read();
-        let (effective, layout) = (self.settings(), self.layout());
+        let (system, layout) = (self.settings.read(), self.layout());
         let state = |setting: &'static Setting| {
-            let (value, origin) = match (setting.name, stored.get(setting.name)) {
-                ("shards", _) => (layout.shards.len().to_string(), "creation"),
-                ("slot_bits", _) => (layout.slots.bits().get().to_string(), "creation"),
-                (_, Some(stored)) => (stored.value.clone(), "ALTER SYSTEM"),
-                (_, None) => (effective.effective(setting).to_string(), "default"),
+            let (value, origin, changed_at_ms) = match setting.name {
+                "shards" => (layout.shards.len().to_string(), "creation", None),
+                "slot_bits" => (layout.slots.bits().get().to_string(), "creation", None),
+                _ => system.value(setting),
             };
-            let changed_at_ms = stored.get(setting.name).map(|stored| stored.changed_at);
             state::SettingState { setting, value, origin, changed_at_ms }
         };
         SETTINGS.iter().map(state).collect()

@@ -1,9 +1,9 @@
 //! The command line.
 
+use crate::configuration::{Given, show};
 use clap::{Args, Parser, Subcommand};
 use evenkeel_benches::rebalance;
 use evenkeel_shell::Format;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// A sharded, SQL-flavoured database that keeps itself in balance.
@@ -38,7 +38,15 @@ pub enum Command {
     /// Serve a database to psql, drivers and other clients of PostgreSQL's protocol
     ///
     /// SIGTERM or Ctrl-C lets open transactions end and closes the database; a second one does so at once.
-    Serve(ServeArguments),
+    /// SIGHUP reads the configuration again.
+    Serve(Given),
+    /// Look at the configuration of a server: its file, the environment and flags, as `serve` would take them
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Ask a server on this machine whether it answers
+    ///
+    /// It is found as `serve` would place it. Exit codes: 0 it answers, 2 it does not.
+    Health(Given),
     /// Print what other programs read
     #[command(subcommand)]
     Generate(Generated),
@@ -50,36 +58,26 @@ pub enum Command {
     Bench(BenchArguments),
 }
 
-/// What is served, and to whom.
-#[derive(Debug, Args)]
-pub struct ServeArguments {
-    /// The database's directory, made where there is none
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Shards of a new database: 1 to 1024 [default: 4]
-    #[arg(long, value_name = "N")]
-    pub shards: Option<u32>,
-    /// Where clients connect; port 0 takes any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5433")]
-    pub listen: SocketAddr,
-    /// Where REST, metrics and readiness are served, such as 127.0.0.1:8080; port 0 takes any that is free
-    #[arg(long, value_name = "ADDRESS")]
-    pub http: Option<SocketAddr>,
-    /// Who may connect: users with passwords, or everybody on this machine
-    #[arg(long, value_name = "HOW", default_value = "scram")]
-    pub auth: Auth,
-    /// A certificate in PEM, for encrypted connections
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// Its private key in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// Encrypt with a certificate made at the start, that nobody vouches for: for trying things out
-    #[arg(long, conflicts_with = "tls_cert")]
-    pub tls_self_signed: bool,
-    /// Refuse connections that are not encrypted
-    #[arg(long)]
-    pub tls_only: bool,
+/// What is asked about the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Show every key and setting with its value
+    ///
+    /// What ALTER SYSTEM has set is shown where the database can be looked into: not while a server has it open.
+    Show {
+        #[command(flatten)]
+        given: Given,
+        /// Show where each value comes from, too
+        #[arg(long)]
+        origin: bool,
+        /// How it is shown
+        #[arg(long, value_name = "FORMAT", default_value = "table")]
+        format: show::Format,
+    },
+    /// Say whether a server could be started with it
+    ///
+    /// Exit codes: 0 it is right, 2 it is not; every mistake is named with its place.
+    Check(Given),
 }
 
 /// What can be printed.
@@ -90,26 +88,23 @@ pub enum Generated {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// The manual page of evenkeel, or of one of its commands
+    /// The manual pages: of evenkeel, or of one of its commands, or all of them as files
     Man {
-        /// The command
-        command: Option<String>,
+        /// The command, in several words where it has commands of its own: config show
+        #[arg(conflicts_with = "dir")]
+        command: Vec<String>,
+        /// Write every page into this directory, each under its own name
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
     },
     /// A Grafana dashboard of every metric
     Grafana,
     /// The REST interface in OpenAPI 3.1
     Openapi,
-    /// A systemd unit that serves the database in /var/lib/evenkeel
+    /// A systemd unit that serves what /etc/evenkeel/evenkeel.toml says
     Systemd,
-}
-
-/// Who may connect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Auth {
-    /// Users with passwords (SCRAM-SHA-256)
-    Scram,
-    /// Everybody who reaches the port; on loopback only
-    Trust,
+    /// An annotated evenkeel.toml
+    Config,
 }
 
 /// What is measured.

@@ -1,14 +1,22 @@
 //! Evenkeel: a sharded, SQL-flavoured database that keeps itself in balance.
 
 mod arguments;
+mod configuration;
 mod demo;
+#[cfg(test)]
+mod deployment;
 mod embedded;
 mod generate;
+mod health;
+mod logs;
+mod reload;
 mod serve;
+mod traces;
 
 use anyhow::Context;
-use arguments::{Arguments, BenchArguments, Command, DatabaseArguments, SessionArguments, Suite};
+use arguments::{Arguments, BenchArguments, Command, ConfigCommand, DatabaseArguments, SessionArguments, Suite};
 use clap::Parser;
+use configuration::Problems;
 use evenkeel_engine::{Database, OpenOptions, Session};
 use evenkeel_model::Error;
 use evenkeel_shell::connection::Connection;
@@ -33,9 +41,10 @@ fn main() {
         }
     };
     let code = runtime.block_on(run(arguments.command)).unwrap_or_else(|error| {
-        match error.downcast_ref::<Error>() {
-            Some(error) => eprintln!("{}", evenkeel_pql::render(error, "", None)),
-            None => eprintln!("ERROR: {error:#}"),
+        match (error.downcast_ref::<Error>(), error.downcast_ref::<Problems>()) {
+            (Some(error), _) => eprintln!("{}", evenkeel_pql::render(error, "", None)),
+            (_, Some(problems)) => eprintln!("{problems}"),
+            (None, None) => eprintln!("ERROR: {error:#}"),
         }
         EXIT_USAGE
     });
@@ -44,6 +53,10 @@ fn main() {
 }
 
 async fn run(command: Command) -> anyhow::Result<i32> {
+    // A server has a log of its own.
+    if !matches!(command, Command::Serve(_)) {
+        logs::warnings();
+    }
     match command {
         Command::Shell { database, session } => {
             let opened = Opened::new(&database)?;
@@ -55,7 +68,12 @@ async fn run(command: Command) -> anyhow::Result<i32> {
             let options = session.options(None, None);
             Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
         }
-        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Serve(given) => serve::run(given).await,
+        Command::Config(ConfigCommand::Show { given, origin, format }) => {
+            configuration::show::show(&given, origin, format)
+        }
+        Command::Config(ConfigCommand::Check(given)) => configuration::show::check(&given),
+        Command::Health(given) => health::check(&given).await,
         Command::Generate(what) => generate::print(what).map(|()| 0),
         Command::Demo => demo::run().await,
         Command::Bench(BenchArguments { suite: Some(Suite::Rebalance(arguments)), .. }) => {

@@ -1,112 +1,203 @@
 //! `evenkeel serve`: a database behind PostgreSQL's protocol, and behind HTTP where that is asked for, until it is told to
 //! stop.
+//!
+//! Everything that can be refused is refused before there is a database: a start that fails leaves no directory behind.
 
 #![expect(clippy::print_stdout, reason = "where it listens is what it prints")]
 
-use crate::arguments::{Auth, ServeArguments};
+use crate::configuration::keys::PASSWORD_VARIABLE;
+use crate::configuration::{Auth, Configuration, Encryption, Given, LogFormat, load};
+use crate::logs::Logs;
+use crate::reload::Running;
 use anyhow::Context;
-use evenkeel_engine::{Database, OpenOptions};
-use evenkeel_model::{Error, SqlState};
-use evenkeel_wire::Tls;
+use evenkeel_engine::{Database, OpenOptions, Verifier};
+use evenkeel_model::Error;
+use evenkeel_wire::{Certificate, Tls};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// The environment variable that the first admin's password is taken from.
-const ADMIN_PASSWORD: &str = "EVENKEEL_ADMIN_PASSWORD";
+/// Wrong usage, or a database that cannot be opened.
+const EXIT_REFUSED: i32 = 2;
 
-/// Signals that end the server.
+/// Signals that end the server, and the one that reloads its configuration.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+enum Asked {
+    Stop,
+    Reload,
 }
 
 impl Signals {
     fn new() -> anyhow::Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Resolves when the server is to stop; until then it reloads.
+    async fn stop(&mut self, running: &mut Running<'_>) {
+        while matches!(self.next().await, Asked::Reload) {
+            running.reload();
         }
     }
 }
 
-pub async fn run(arguments: ServeArguments) -> anyhow::Result<i32> {
-    let mut signals = Signals::new()?;
-    let tls = tls(&arguments)?;
-    if arguments.tls_only && tls.is_none() {
-        return Err(Error::new(SqlState::InvalidParameterValue, "--tls-only needs a certificate")
-            .with_hint("--tls-cert and --tls-key name one; --tls-self-signed makes one")
-            .into());
-    }
-    let options = OpenOptions { shards: arguments.shards, ..OpenOptions::default() };
-    let database = Database::open(&arguments.data, &options)?;
-    let servers = Servers::bind(&database, &arguments, tls).await?;
-    // Only now: a password is said once, and a start that is refused must not have said it.
-    if matches!(arguments.auth, Auth::Scram) {
-        first_admin(&database)?;
-    }
-    servers.greet(&database, &arguments)?;
-    servers.run(&mut signals).await?;
-    database.close();
-    println!("stopped");
-    Ok(0)
+pub async fn run(given: Given) -> anyhow::Result<i32> {
+    let signals = Signals::new()?;
+    let loaded = load(&given)?;
+    let configuration = loaded.resolved.configuration()?;
+    let tls = encryption(&configuration)?;
+    let logs = Logs::start(&configuration)?;
+    let served = serve(signals, given, loaded, &configuration, tls, &logs).await;
+    let ended = match served {
+        Err(error) if configuration.log_format == LogFormat::Json => {
+            let hint = error.downcast_ref::<Error>().and_then(|error| error.hint.clone());
+            tracing::error!(error = format!("{error:#}"), hint, "server failed");
+            Ok(EXIT_REFUSED)
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(0),
+    };
+    logs.end();
+    ended
 }
 
-/// What listens.
+async fn serve(
+    mut signals: Signals,
+    given: Given,
+    loaded: crate::configuration::Loaded,
+    configuration: &Configuration,
+    tls: Option<Tls>,
+    logs: &Logs,
+) -> anyhow::Result<()> {
+    let password = loaded.resolved.admin_password.clone();
+    if let (Auth::Scram, Some(password)) = (configuration.auth, &password) {
+        Verifier::of(password)?;
+    }
+    let (options, listeners) = (options(configuration, &tls), Listeners::bind(configuration).await?);
+    let open = OpenOptions {
+        shards: configuration.shards,
+        configured: loaded.resolved.configured(),
+        ..OpenOptions::default()
+    };
+    let database = Database::open(&configuration.data, &open)?;
+    let servers = Servers::over(listeners, &database, options, configuration);
+    // Only now: a password is said once, and a start that is refused must not have said it.
+    if configuration.auth == Auth::Scram {
+        first_admin(&database, password.as_deref())?;
+    }
+    servers.greet(&database, configuration, loaded.file.as_deref())?;
+    let mut running = Running::new(given, loaded, logs, tls, &database);
+    servers.run(&mut signals, &mut running).await?;
+    drop(running);
+    database.close();
+    println!("stopped");
+    tracing::info!("server stopped");
+    Ok(())
+}
+
+/// Addresses that were taken.
+struct Listeners {
+    wire: TcpListener,
+    http: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(configuration: &Configuration) -> anyhow::Result<Self> {
+        let wire = evenkeel_wire::listen(configuration.listen, configuration.auth.of_wire()).await?;
+        let encrypted = configuration.encryption != Encryption::None;
+        let http = match configuration.http {
+            Some(address) => Some(evenkeel_http::listen(address, configuration.auth.of_http(), encrypted).await?),
+            None => None,
+        };
+        Ok(Self { wire, http })
+    }
+}
+
+fn options(configuration: &Configuration, tls: &Option<Tls>) -> evenkeel_wire::Options {
+    evenkeel_wire::Options {
+        listen: configuration.listen,
+        authentication: configuration.auth.of_wire(),
+        tls: tls.clone(),
+        tls_only: configuration.tls_only,
+    }
+}
+
+/// What serves.
 struct Servers {
     wire: evenkeel_wire::Server,
     http: Option<evenkeel_http::Server>,
 }
 
 impl Servers {
-    async fn bind(database: &Arc<Database>, arguments: &ServeArguments, tls: Option<Tls>) -> anyhow::Result<Self> {
-        let (wire, users) = match arguments.auth {
-            Auth::Scram => (evenkeel_wire::Authentication::Scram, evenkeel_http::Authentication::Users),
-            Auth::Trust => (evenkeel_wire::Authentication::Trust, evenkeel_http::Authentication::Trust),
-        };
-        let acceptor = tls.as_ref().map(Tls::acceptor);
-        let options = evenkeel_wire::Options {
-            listen: arguments.listen,
-            authentication: wire,
-            tls,
-            tls_only: arguments.tls_only,
-        };
-        let wire = evenkeel_wire::Server::bind(database, options).await?;
-        let http = match arguments.http {
-            Some(listen) => {
-                let connections: evenkeel_http::Connections = Box::new(wire.connections());
-                let options = evenkeel_http::Options {
-                    listen,
-                    authentication: users,
-                    tls: acceptor,
-                    connections: vec![("postgresql", connections)],
-                };
-                Some(evenkeel_http::Server::bind(database, options).await?)
-            }
-            None => None,
-        };
-        Ok(Self { wire, http })
+    fn over(
+        listeners: Listeners,
+        database: &Arc<Database>,
+        options: evenkeel_wire::Options,
+        configuration: &Configuration,
+    ) -> Self {
+        let tls = options.tls.as_ref().map(Tls::acceptor);
+        let wire = evenkeel_wire::Server::over(listeners.wire, database, options);
+        let http = listeners.http.zip(configuration.http).map(|(listener, listen)| {
+            let connections: evenkeel_http::Connections = Box::new(wire.connections());
+            let options = evenkeel_http::Options {
+                listen,
+                authentication: configuration.auth.of_http(),
+                tls,
+                connections: vec![("postgresql", connections)],
+            };
+            evenkeel_http::Server::over(listener, database, options)
+        });
+        Self { wire, http }
     }
 
-    fn greet(&self, database: &Database, arguments: &ServeArguments) -> anyhow::Result<()> {
-        let (version, shards, data) = (env!("CARGO_PKG_VERSION"), database.shard_count(), arguments.data.display());
-        println!("Evenkeel {version}, {shards} shards, {data}");
+    fn greet(
+        &self,
+        database: &Database,
+        configuration: &Configuration,
+        file: Option<&std::path::Path>,
+    ) -> anyhow::Result<()> {
+        let (version, shards) = (env!("CARGO_PKG_VERSION"), database.shard_count());
+        println!("Evenkeel {version}, {shards} shards, {}", configuration.data.display());
         let address = self.wire.address()?;
         println!("listening on {address}: psql -h {} -p {} -U admin", address.ip(), address.port());
-        if let Some(http) = &self.http {
-            let encrypted = arguments.tls_cert.is_some() || arguments.tls_self_signed;
-            println!("listening on http{}://{}", if encrypted { "s" } else { "" }, http.address()?);
+        let http = self.http.as_ref().map(evenkeel_http::Server::address).transpose()?;
+        if let Some(http) = http {
+            let encrypted = configuration.encryption != Encryption::None;
+            println!("listening on http{}://{http}", if encrypted { "s" } else { "" });
         }
+        tracing::info!(
+            version,
+            file = file.map(|file| file.display().to_string()),
+            listen = %address,
+            http = http.map(|http| http.to_string()),
+            auth = configuration.auth.name(),
+            encrypted = configuration.encryption != Encryption::None,
+            "server started"
+        );
         Ok(())
     }
 
     /// Serves until a signal, and then until everything is answered, or another signal. HTTP ends last, so that `/readyz`
     /// can say meanwhile that the server stops.
-    async fn run(self, signals: &mut Signals) -> anyhow::Result<()> {
+    async fn run(self, signals: &mut Signals, running: &mut Running<'_>) -> anyhow::Result<()> {
         let Self { wire, http } = self;
         let (stop, stop_http) = (wire.stop(), http.as_ref().map(evenkeel_http::Server::stop));
         let http = tokio::spawn(async move {
@@ -124,15 +215,17 @@ impl Servers {
         });
         tokio::select! {
             ended = &mut serving => return ended.and_then(|http| http).context("the server failed"),
-            () = signals.next() => {}
+            () = signals.stop(running) => {}
         }
         println!("stopping: open transactions may end; once more stops at once");
+        tracing::info!("server stopping");
         stop.drain();
         stop_http.iter().for_each(evenkeel_http::Stop::drain);
         tokio::select! {
             ended = &mut serving => return ended.and_then(|http| http).context("the server failed"),
-            () = signals.next() => {}
+            () = signals.stop(running) => {}
         }
+        tracing::info!("server stopping at once");
         stop.now();
         stop_http.iter().for_each(evenkeel_http::Stop::now);
         serving.await.and_then(|http| http).context("the server failed")
@@ -140,19 +233,31 @@ impl Servers {
 }
 
 /// Sees to it that somebody can get in.
-fn first_admin(database: &Database) -> anyhow::Result<()> {
-    let given = std::env::var(ADMIN_PASSWORD).ok();
-    if let Some(password) = database.ensure_admin(given.as_deref())? {
+fn first_admin(database: &Database, given: Option<&str>) -> anyhow::Result<()> {
+    if let Some(password) = database.ensure_admin(given)? {
         println!("the first user is \"admin\", with the password {password}");
-        println!("it is not shown again; ALTER USER admin PASSWORD '…' sets another, {ADMIN_PASSWORD} gives the first");
+        println!(
+            "it is not shown again; ALTER USER admin PASSWORD '…' sets another, {PASSWORD_VARIABLE} gives the first"
+        );
     }
     Ok(())
 }
 
-fn tls(arguments: &ServeArguments) -> anyhow::Result<Option<Tls>> {
-    Ok(match (&arguments.tls_cert, &arguments.tls_key) {
-        (Some(certificate), Some(key)) => Some(Tls::files(certificate, key)?),
-        _ if arguments.tls_self_signed => Some(Tls::self_signed()?),
-        _ => None,
-    })
+/// The certificate that a configuration names, read and checked.
+///
+/// # Errors
+/// Files that can't be read, or hold something else.
+pub fn certificate(configuration: &Configuration) -> anyhow::Result<Option<Certificate>> {
+    match &configuration.encryption {
+        Encryption::Files { certificate, key } => Ok(Some(Certificate::files(certificate, key)?)),
+        Encryption::SelfSigned | Encryption::None => Ok(None),
+    }
+}
+
+fn encryption(configuration: &Configuration) -> anyhow::Result<Option<Tls>> {
+    match (certificate(configuration)?, &configuration.encryption) {
+        (Some(certificate), _) => Ok(Some(Tls::new(certificate)?)),
+        (None, Encryption::SelfSigned) => Ok(Some(Tls::self_signed()?)),
+        (None, _) => Ok(None),
+    }
 }

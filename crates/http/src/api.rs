@@ -10,10 +10,10 @@ use crate::page::{
     DECISIONS, JOBS, LISTS, List, MEASUREMENTS, MIGRATIONS, Page, Part, Row, SETTINGS, SHARDS, SLOTS, quoted,
 };
 use crate::problem::{Body, Path, Problem, ProblemBody, Query};
-use crate::server::{Authentication, Shared};
+use crate::server::{Authentication, Peer, Shared};
 use arrow::datatypes::DataType;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use evenkeel_engine::{ScalarValue, copy_stream_of, parse_value};
@@ -220,14 +220,18 @@ struct TokenBody {
     ),
     security(("password" = []))
 )]
-async fn give_token(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+async fn give_token(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     shared.takes_statements()?;
     if shared.authentication == Authentication::Trust {
         return Err(Error::new(SqlState::ObjectNotInPrerequisiteState, "the server asks nobody who they are")
             .with_hint("leave the token out")
             .into());
     }
-    let token = login::token(&shared, &headers).await?;
+    let token = login::token(&shared, &headers, peer).await?;
     let body = TokenBody { token, expires_in: TOKEN_LIFETIME.as_secs() };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }

@@ -22,7 +22,7 @@ mod server;
 
 pub use login::TOKEN_LIFETIME;
 pub use metrics::{METRIC_NAMES, grafana, page as metrics_page};
-pub use server::{Authentication, Connections, Options, Server, Stop};
+pub use server::{Authentication, Connections, Options, Server, Stop, listen, may_listen};
 
 /// The interface's description in OpenAPI 3.1, as JSON.
 ///

@@ -24,6 +24,8 @@ pub const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 const TOKENS_MAX: usize = 100;
 /// Passwords that are checked at the same time, because each takes a core for a while.
 const CHECKS_MAX: usize = 2;
+/// So many characters of a name that nobody has checked are logged.
+const USER_SHOWN_MAX: usize = 64;
 /// Bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
@@ -116,17 +118,17 @@ impl FromRequestParts<Arc<Shared>> for Watcher {
                 .with_hint("any user's name and password (Basic), or a token (Bearer)");
             return Err(Problem::from(error).challenge(EITHER));
         }
-        log_in(shared, &parts.headers).await.map(|_| Self)
+        log_in(shared, &parts.headers, client(parts)).await.map(|_| Self)
     }
 }
 
 /// Gives a token to a user with a password.
-pub(crate) async fn token(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<String, Problem> {
-    Ok(shared.logins.issue(log_in(shared, headers).await?))
+pub(crate) async fn token(shared: &Arc<Shared>, headers: &HeaderMap, peer: Peer) -> Result<String, Problem> {
+    Ok(shared.logins.issue(log_in(shared, headers, Some(peer.0.to_string())).await?))
 }
 
 /// The user whose name and password these are.
-async fn log_in(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Credential, Problem> {
+async fn log_in(shared: &Arc<Shared>, headers: &HeaderMap, client: Option<String>) -> Result<Credential, Problem> {
     let Some((user, password)) = basic(headers) else {
         let error = Error::new(SqlState::InvalidAuthorization, "this needs a user and a password")
             .with_hint("Authorization: Basic, with user:password in base64");
@@ -135,9 +137,13 @@ async fn log_in(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<Credential,
     let closed = |_| Error::internal("logins have ended");
     let _turn = shared.logins.checks.acquire().await.map_err(closed)?;
     let database = Arc::clone(&shared.database);
+    let shown: String = user.chars().take(USER_SHOWN_MAX).collect();
     let checked = tokio::task::spawn_blocking(move || database.log_in(&user, &password)).await;
     let checked = checked.unwrap_or_else(|_| Err(Error::internal("the password could not be checked")));
-    checked.map_err(|error| Problem::from(error).challenge(BASIC))
+    checked.map_err(|error| {
+        tracing::warn!(protocol = "http", client, user = shown, sqlstate = error.state.code(), "login failed");
+        Problem::from(error).challenge(BASIC)
+    })
 }
 
 fn by_token(shared: &Arc<Shared>, token: &str, parts: &Parts) -> Result<Caller, Problem> {

@@ -143,13 +143,13 @@ impl Server {
     /// 58030 when the address can't be had; 22023 for an address that others reach, without authentication or without
     /// encryption.
     pub async fn bind(database: &Arc<Database>, options: Options) -> Result<Self> {
-        let Options { listen, authentication, tls, connections } = options;
-        may_listen(listen, authentication, tls.is_some())?;
-        let failed = |error: io::Error| {
-            Error::new(SqlState::IoError, format!("cannot listen on {listen}: {error}"))
-                .with_hint("is another server there? port 0 takes any that is free")
-        };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = self::listen(options.listen, options.authentication, options.tls.is_some()).await?;
+        Ok(Self::over(listener, database, options))
+    }
+
+    /// Serves whoever comes to a listener that [`listen`] gave.
+    pub fn over(listener: TcpListener, database: &Arc<Database>, options: Options) -> Self {
+        let Options { authentication, tls, connections, .. } = options;
         let shared = Shared {
             database: Arc::clone(database),
             authentication,
@@ -159,7 +159,7 @@ impl Server {
             free: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             phase: watch::channel(Phase::Serving).0,
         };
-        Ok(Self { listener, tls, shared: Arc::new(shared) })
+        Self { listener, tls, shared: Arc::new(shared) }
     }
 
     /// Where it listens.
@@ -196,9 +196,11 @@ impl Server {
     }
 }
 
+/// Whether a server may listen there.
+///
 /// # Errors
 /// 22023 where strangers could do what they like, or read what is said.
-fn may_listen(address: SocketAddr, authentication: Authentication, encrypted: bool) -> Result<()> {
+pub fn may_listen(address: SocketAddr, authentication: Authentication, encrypted: bool) -> Result<()> {
     let refused = |message: String, hint: &str| {
         Err(Error::new(SqlState::InvalidParameterValue, message).with_hint(hint.to_string()))
     };
@@ -214,6 +216,19 @@ fn may_listen(address: SocketAddr, authentication: Authentication, encrypted: bo
         ),
         Authentication::Users => Ok(()),
     }
+}
+
+/// Takes the address, before there is a database: clients that come already wait until somebody serves them.
+///
+/// # Errors
+/// 58030 when the address can't be had; what [`may_listen`] says.
+pub async fn listen(address: SocketAddr, authentication: Authentication, encrypted: bool) -> Result<TcpListener> {
+    may_listen(address, authentication, encrypted)?;
+    let failed = |error: io::Error| {
+        Error::new(SqlState::IoError, format!("cannot listen on {address}: {error}"))
+            .with_hint("is another server there? port 0 takes any that is free")
+    };
+    TcpListener::bind(address).await.map_err(failed)
 }
 
 fn routes(shared: &Arc<Shared>) -> axum::Router {

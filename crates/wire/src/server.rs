@@ -113,24 +113,44 @@ impl Stop {
     }
 }
 
+/// Whether a server may listen there.
+///
+/// # Errors
+/// 22023 for an address that others reach, without authentication.
+pub fn may_listen(address: SocketAddr, authentication: Authentication) -> Result<()> {
+    if authentication == Authentication::Scram || address.ip().is_loopback() {
+        return Ok(());
+    }
+    let message = format!("{address} is reached from elsewhere, and nobody would be asked who they are");
+    Err(Error::new(SqlState::InvalidParameterValue, message)
+        .with_hint("--auth scram asks for a user and a password; 127.0.0.1 is reached from this machine only"))
+}
+
+/// Takes the address, before there is a database: clients that come already wait until somebody serves them.
+///
+/// # Errors
+/// 58030 when the address can't be had; what [`may_listen`] says.
+pub async fn listen(address: SocketAddr, authentication: Authentication) -> Result<TcpListener> {
+    may_listen(address, authentication)?;
+    let failed = |error: std::io::Error| {
+        Error::new(SqlState::IoError, format!("cannot listen on {address}: {error}"))
+            .with_hint("is another server there? port 0 takes any that is free")
+    };
+    TcpListener::bind(address).await.map_err(failed)
+}
+
 impl Server {
     /// Begins to listen.
     ///
     /// # Errors
     /// 58030 when the address can't be had; 22023 for an address that others reach, without authentication.
     pub async fn bind(database: &Arc<Database>, options: Options) -> Result<Self> {
-        if options.authentication == Authentication::Trust && !options.listen.ip().is_loopback() {
-            let message =
-                format!("{} is reached from elsewhere, and nobody would be asked who they are", options.listen);
-            return Err(Error::new(SqlState::InvalidParameterValue, message).with_hint(
-                "--auth scram asks for a user and a password; 127.0.0.1 is reached from this machine only",
-            ));
-        }
-        let failed = |error: std::io::Error| {
-            Error::new(SqlState::IoError, format!("cannot listen on {}: {error}", options.listen))
-                .with_hint("is another server there? port 0 takes any that is free")
-        };
-        let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
+        let listener = listen(options.listen, options.authentication).await?;
+        Ok(Self::over(listener, database, options))
+    }
+
+    /// Serves whoever comes to a listener that [`listen`] gave.
+    pub fn over(listener: TcpListener, database: &Arc<Database>, options: Options) -> Self {
         let shared = Shared {
             database: Arc::clone(database),
             authentication: options.authentication,
@@ -140,7 +160,7 @@ impl Server {
             connections: AtomicUsize::new(0),
             phase: watch::channel(Phase::Serving).0,
         };
-        Ok(Self { listener, shared: Arc::new(shared) })
+        Self { listener, shared: Arc::new(shared) }
     }
 
     /// Where it listens.
@@ -234,9 +254,19 @@ async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
         tracing::debug!(%error, %peer, "TCP_NODELAY");
     }
     let (counted, count) = Counted::new(&shared);
+    let client = peer.to_string();
     let limit = shared.duration("authentication_timeout");
     let started = tokio::time::timeout(limit, startup::start(&shared, socket, peer, count)).await;
-    let Ok(Some(Started { mut stream, session, user })) = started else { return };
+    let (mut stream, session, user) = match started {
+        Ok(Some(Started { stream, session, user })) => (stream, session, user),
+        Ok(None) => return,
+        Err(_) => {
+            tracing::debug!(client, "did not say who it is in time");
+            return;
+        }
+    };
+    tracing::debug!(client, user, session = session.id(), "connected");
+    let id = session.id();
     // The number is the session's, so that pg_backend_pid() and SYSTEM.SESSIONS say the same.
     let key = (session.id() as i32, rand::random::<i32>());
     startup::greet(&mut stream, key, &user);
@@ -244,4 +274,5 @@ async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     let registered = Registered { shared: Arc::clone(&shared), key };
     Connection::new(stream, session, shared).run().await;
     drop((registered, counted));
+    tracing::debug!(client, user, session = id, "disconnected");
 }

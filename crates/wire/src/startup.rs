@@ -15,6 +15,8 @@ use tokio::net::TcpStream;
 /// A start-up message is not longer than this.
 const LENGTH_MAX: usize = 10_000;
 const VERSION_3: i32 = 3;
+/// So many characters of a name that nobody has checked are logged.
+const USER_SHOWN_MAX: usize = 64;
 /// Instead of a version: requests.
 const CANCEL: i32 = 80_877_102;
 const ENCRYPT: i32 = 80_877_103;
@@ -60,11 +62,31 @@ pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketA
                         stream.logged_in(shared.size("max_message_size"));
                         Some(Started { stream, session, user })
                     }
-                    Err(end) => refuse(&mut stream, end).await,
+                    Err(end) => {
+                        log_refusal(&end, &wanted, peer);
+                        refuse(&mut stream, end).await
+                    }
                 };
             }
             Err(end) => return refuse(&mut stream, end).await,
         }
+    }
+}
+
+/// Somebody who is not let in; of a password nothing is told.
+fn log_refusal(end: &End, wanted: &Wanted, peer: SocketAddr) {
+    let End::Fault(fault) = end else { return };
+    let error = &fault.error;
+    let user: Option<String> = wanted.parameters.get("user").map(|user| user.chars().take(USER_SHOWN_MAX).collect());
+    let (client, sqlstate) = (peer.to_string(), error.state.code());
+    match error.state {
+        SqlState::InvalidPassword | SqlState::InvalidAuthorization => {
+            tracing::warn!(protocol = "postgresql", client, user, sqlstate, "login failed");
+        }
+        SqlState::TooManyConnections => {
+            tracing::warn!(protocol = "postgresql", client, user, sqlstate, "connection refused");
+        }
+        _ => tracing::debug!(protocol = "postgresql", client, user, sqlstate, "connection refused"),
     }
 }
 

@@ -15,7 +15,7 @@ computed_table! { SYSTEM, "settings",
         range: String,
         /// `session` (SET and ALTER SYSTEM), `system` (ALTER SYSTEM) or `creation` (fixed when the database is made).
         scope: String,
-        /// Where the value comes from: `default`, `creation` or `ALTER SYSTEM`.
+        /// Where the value comes from: `default`, `file`, `environment`, `flag`, `ALTER SYSTEM`, or `creation`.
         origin: String,
         /// What it does.
         description: String,

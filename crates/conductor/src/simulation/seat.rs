@@ -12,7 +12,7 @@ use evenkeel_model::{
     Epoch, Error, MigrationId, Result, Settings, ShardId, Slot, SlotBits, SlotSet, SqlState, Timestamp,
 };
 use evenkeel_rebalancer::balance::{Gauges, Load};
-use evenkeel_rebalancer::migration::{Ownership, Part, Refusal, ShardCommand, Stamp, Tally};
+use evenkeel_rebalancer::migration::{Ownership, Part, Phase, Refusal, ShardCommand, Stamp, Tally};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -473,7 +473,7 @@ impl World for Seat<'_> {
         Planning::try_begin(&self.process)
     }
 
-    fn on_phase(&self, migration: MigrationId, phase: &str, kept: bool) {
+    fn on_phase(&self, migration: MigrationId, phase: Phase, kept: bool) {
         if kept {
             self.sim.say(|| format!("migration {migration} enters {phase}"));
         }

@@ -55,7 +55,7 @@ impl Verifier {
     ///
     /// # Errors
     /// 22023 for an empty or overlong password.
-    pub(crate) fn of(password: &str) -> Result<Self> {
+    pub fn of(password: &str) -> Result<Self> {
         if let Some(verifier) = Self::parse(password) {
             return Ok(verifier);
         }

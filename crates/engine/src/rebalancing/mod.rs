@@ -16,6 +16,7 @@ pub(crate) use statements::STARTED;
 use crate::database::{Database, PhaseHook};
 use crate::meta::Meta;
 use crate::oracle::now_ms;
+use crate::traces::PhaseSpans;
 use evenkeel_catalog::snapshot::ShardMetric;
 use evenkeel_conductor::{Conductor, StoredShard};
 use evenkeel_model::{Result, ShardId};
@@ -33,6 +34,7 @@ pub(crate) struct Rebalancing {
     /// Held from the picture that a job is planned from until the job is kept.
     planning: tokio::sync::Mutex<()>,
     on_phase: Option<PhaseHook>,
+    phase_spans: PhaseSpans,
     opened: Instant,
     /// Whose shards they are: every thread that drives a migration has the database.
     database: OnceLock<Weak<Database>>,
@@ -52,6 +54,7 @@ impl Rebalancing {
             runner: Mutex::default(),
             planning: tokio::sync::Mutex::default(),
             on_phase,
+            phase_spans: PhaseSpans::default(),
             opened: Instant::now(),
             database: OnceLock::new(),
             metrics: Mutex::default(),

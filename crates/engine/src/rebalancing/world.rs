@@ -5,11 +5,14 @@ use crate::layout::{CutoverPass, Layout};
 use crate::oracle::now_ms;
 use crate::snapshots::Pin;
 use evenkeel_catalog::snapshot::ShardMetric;
-use evenkeel_conductor::{Bell, Clock, Cutover, Foreground, MetaChange, MetaStore, Movement, Picture, Topology, World};
+use evenkeel_conductor::{
+    Bell, Clock, Cutover, Foreground, MetaChange, MetaStore, Movement, Picture, Topology, World, verdict_name,
+};
 use evenkeel_model::{
     Epoch, Error, MigrationId, Result, Settings, ShardId, SlotBits, SlotMap, SlotSet, SqlState, Timestamp,
 };
-use evenkeel_rebalancer::balance::Gauges;
+use evenkeel_rebalancer::balance::{Decision, Gauges};
+use evenkeel_rebalancer::migration::Phase;
 use evenkeel_storage::Shard;
 use parking_lot::RwLockWriteGuard;
 use std::sync::{Arc, LazyLock, Weak};
@@ -195,9 +198,13 @@ impl World for Process<'_> {
         self.0.rebalancing.planning.try_lock().ok()
     }
 
-    fn on_phase(&self, migration: MigrationId, phase: &str, kept: bool) {
+    fn on_phase(&self, migration: MigrationId, phase: Phase, kept: bool) {
+        if kept {
+            tracing::info!(migration = migration.0, phase = phase.name(), "migration phase");
+            self.0.rebalancing.phase_spans.enter(migration, phase);
+        }
         if let Some(hook) = &self.0.rebalancing.on_phase {
-            hook.0(migration.0, phase, kept);
+            hook.0(migration.0, phase.name(), kept);
         }
     }
 
@@ -222,6 +229,18 @@ impl World for Process<'_> {
 
     fn on_phase_over(&self, phase: &'static str, took: Duration) {
         self.0.registry.note_phase(phase, took);
+    }
+
+    fn on_stuck(&self, migration: MigrationId, phase: Phase, unmoved: Duration) {
+        let unmoved_s = unmoved.as_secs();
+        tracing::warn!(migration = migration.0, phase = phase.name(), unmoved_s, "migration stuck");
+    }
+
+    fn on_decision(&self, decision: &Decision) {
+        let (trigger, verdict) = (decision.trigger.name(), verdict_name(decision.verdict));
+        let (reason, shard) = (decision.reason.to_string(), decision.shard.map(|shard| shard.0));
+        let (max_deviation, dimension) = (decision.max_deviation, decision.dimension.name());
+        tracing::info!(trigger, decision = verdict, reason, shard, max_deviation, dimension, "balancer decision");
     }
 
     fn on_pause(&self, pause: Duration) {
