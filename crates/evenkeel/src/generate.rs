@@ -82,7 +82,7 @@ pub fn print(what: Generated) -> anyhow::Result<()> {
 
 /// The page of evenkeel, or of the command that these words name.
 fn man(words: &[String]) -> anyhow::Result<Vec<u8>> {
-    let mut found = Arguments::command();
+    let mut found = Arguments::command().disable_help_subcommand(true);
     found.build();
     for word in words {
         let inner = found.find_subcommand(word).cloned();

@@ -1,6 +1,6 @@
 //! The annotated `evenkeel.toml`, made from the lists of keys and settings.
 
-use super::keys::{KEYS, Key};
+use super::keys::KEYS;
 use evenkeel_model::{SETTINGS, Setting, SettingKind, SettingScope};
 use std::fmt::Write;
 
@@ -46,7 +46,7 @@ fn spelled(setting: &Setting) -> String {
 fn documented() -> String {
     let mut table = String::from("| key | flag | variable | default | at SIGHUP | |\n|---|---|---|---|---|---|\n");
     for key in KEYS {
-        let Key { name, description, .. } = key;
+        let (name, description) = (key.name, key.description);
         let default = key.default.map_or_else(|| "none".to_string(), |default| format!("`{default}`"));
         let reloads = if key.reloads { "yes" } else { "no" };
         let (flag, variable) = (key.flag(), key.variable());

@@ -1,7 +1,7 @@
 //! Traces, received by a collector that only listens.
 
 use crate::ground::{Place, SOON};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::{Receiver, channel};
 
