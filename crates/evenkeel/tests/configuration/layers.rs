@@ -73,33 +73,38 @@ fn a_refused_start_leaves_nothing() {
     let and = |first: &[&'static str], more: &[&str]| -> Vec<String> {
         first.iter().copied().chain(more.iter().copied()).map(str::to_string).collect()
     };
-    let cases: Vec<(Vec<String>, &[(&str, &str)], &str)> = vec![
-        (and(FREE, &["--shards", "0"]), &[], "--shards: \"0\" is not a value for shards"),
-        (and(FREE, &["--shards", "1025"]), &[], "--shards: \"1025\" is not a value for shards"),
-        (and(FREE, &["--tls-only"]), &[], "--tls-only: tls_only needs a certificate"),
-        (and(FREE, &["--tls-cert", "none", "--tls-key", "none"]), &[], "cannot read \"none\""),
-        (and(FREE, &["--http", &address]), &[], "cannot listen on"),
-        (and(FREE, &[]), &[("EVENKEEL_LISTENN", "x")], "did you mean EVENKEEL_LISTEN?"),
-        (and(FREE, &["--set", "cache_size=1"]), &[], "\"1\" is not a value for cache_size"),
-        (and(FREE, &["--otlp-endpoint", "https://127.0.0.1:4318"]), &[], "is not a value for otlp_endpoint"),
-        (and(here, &["--auth", "trust", "--http", "0.0.0.0:0"]), &[], "nobody would be asked who they are"),
-        (and(here, &["--http", "0.0.0.0:0"]), &[], "passwords would be sent in the clear"),
-        (
-            and(&["--data", "db", "--auth", "trust", "--listen", "0.0.0.0:0"], &[]),
-            &[],
-            "nobody would be asked who they are",
-        ),
-        (and(&["--data", "db", "--listen"], &[&address]), &[], "cannot listen on"),
-        (and(&["--listen", "127.0.0.1:0"], &[]), &[], "no directory is given for the database"),
+    let cases: Vec<(Vec<String>, &str)> = vec![
+        (and(FREE, &["--shards", "0"]), "--shards: \"0\" is not a value for shards"),
+        (and(FREE, &["--shards", "1025"]), "--shards: \"1025\" is not a value for shards"),
+        (and(FREE, &["--tls-only"]), "--tls-only: tls_only needs a certificate"),
+        (and(FREE, &["--tls-cert", "none", "--tls-key", "none"]), "cannot read \"none\""),
+        (and(FREE, &["--http", &address]), "cannot listen on"),
+        (and(FREE, &["--set", "cache_size=1"]), "\"1\" is not a value for cache_size"),
+        (and(FREE, &["--otlp-endpoint", "https://127.0.0.1:4318"]), "is not a value for otlp_endpoint"),
+        (and(here, &["--auth", "trust", "--http", "0.0.0.0:0"]), "nobody would be asked who they are"),
+        (and(here, &["--http", "0.0.0.0:0"]), "passwords would be sent in the clear"),
+        (and(&["--data", "db", "--auth", "trust", "--listen", "0.0.0.0:0"], &[]), "nobody would be asked who they are"),
+        (and(&["--data", "db", "--listen"], &[&address]), "cannot listen on"),
+        (and(&["--listen", "127.0.0.1:0"], &[]), "no directory is given for the database"),
     ];
-    for (arguments, environment, expected) in cases {
+    for (arguments, expected) in cases {
         let place = Place::new();
         let arguments: Vec<&str> = ["serve"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
-        let ended = place.run(&arguments, environment);
+        let ended = place.run(&arguments, &[]);
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
         assert!(ended.err.contains(expected), "{arguments:?}: {}", ended.err);
         assert_eq!(place.files(), Vec::<String>::new(), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_variable_that_nobody_knows_leaves_nothing() {
+    let place = Place::new();
+    let arguments: Vec<&str> = ["serve"].into_iter().chain(FREE.iter().copied()).collect();
+    let ended = place.run(&arguments, &[("EVENKEEL_LISTENN", "x")]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.err.contains("did you mean EVENKEEL_LISTEN?"), "{}", ended.err);
+    assert_eq!(place.files(), Vec::<String>::new());
 }
 
 #[test]
