@@ -106,7 +106,7 @@ pub async fn each_batch(
         match event.with_context(|| statement.to_string())? {
             Event::Batch(batch) => each(batch),
             Event::Complete(complete) => tag = Some(complete),
-            Event::Schema(_) | Event::Notice { .. } | Event::Progress(_) | Event::CopyIn(_) | Event::Copy(_) => {}
+            Event::Schema(_) | Event::Notice { .. } | Event::Progress(_) | Event::Copying(_) | Event::Copy(_) => {}
         }
     }
     tag.with_context(|| format!("no end came to {statement}"))

@@ -121,7 +121,7 @@ pub async fn run(session: &Session, statement: &str) -> Result<Answered> {
             Event::Schema(schema) => all.schema = Some(schema),
             Event::Batch(batch) => all.batches.push(batch),
             Event::Notice { message, .. } => all.notices.push(message),
-            Event::Progress(_) | Event::CopyIn(_) | Event::Copy(_) => {}
+            Event::Progress(_) | Event::Copying(_) | Event::Copy(_) => {}
             Event::Complete(tag) => all.tag = tag,
         }
     }

@@ -9,13 +9,14 @@
 //! | text | bytea | the text's bytes | `\x` and hexadecimal digits |
 //! | text | interval | words only | all of PostgreSQL's spellings |
 //! | text | array | not at all | `{…}` |
+//! | timestamp | text | `2026-03-01T06:00:00Z` | `2026-03-01 06:00:00+00` |
 //!
 //! Casts in plans become functions of the same meaning; assignments convert arrays with [`convert`].
 
 use crate::error::{arrow_error, external};
-use crate::files::TextColumn;
+use crate::files::{ColumnText, TextColumn};
 use crate::parameters::column_of;
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, PrimitiveArray};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Decimal128Array, PrimitiveArray, StringViewArray};
 use arrow::datatypes::{
     DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType,
     IntervalUnit,
@@ -35,6 +36,7 @@ fn differs(from: &DataType, to: &DataType) -> bool {
         }
         DataType::Decimal128(..) => is_float(from) || from.is_string(),
         DataType::Binary | DataType::Interval(IntervalUnit::MonthDayNano) | DataType::List(_) => from.is_string(),
+        text if text.is_string() => matches!(from, DataType::Timestamp(..)),
         _ => false,
     }
 }
@@ -52,6 +54,7 @@ pub(crate) fn convert(array: &ArrayRef, to: &DataType, name: &str) -> Option<Res
         DataType::Decimal128(precision, scale) => decimals(array, *precision, *scale),
         DataType::Binary => crate::validate::bytes_of_text(array, name),
         DataType::List(_) => lists(array, to),
+        text if text.is_string() => texts(array, to),
         _ => intervals(array),
     })
 }
@@ -136,6 +139,22 @@ fn decimal(text: &str, precision: u8, scale: i8) -> Result<i128> {
         true => Ok(rounded),
         false => Err(too_large()),
     }
+}
+
+/// As clients are sent them.
+fn texts(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    let rendered = ColumnText::wire(array)?;
+    let mut bytes = Vec::new();
+    let mut text = |row: usize| {
+        if rendered.is_null(row) {
+            return None;
+        }
+        bytes.clear();
+        rendered.write(row, &mut bytes);
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let texts: StringViewArray = (0..array.len()).map(&mut text).collect();
+    arrow::compute::cast(&texts, to).map_err(arrow_error)
 }
 
 fn intervals(array: &ArrayRef) -> Result<ArrayRef> {

@@ -186,6 +186,7 @@ async fn send(
     text: &str,
     output: &Output,
 ) -> Result<u64> {
+    output.send(Event::Copying(schema.fields().len())).await?;
     let mut encoder = StreamEncoder::new(options, schema);
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
@@ -231,7 +232,7 @@ impl Incoming {
         };
         let targets: Vec<Target> = positions.iter().map(target).collect();
         if let RowSource::Client(_) = source {
-            output.send(Event::CopyIn(targets.len())).await?;
+            output.send(Event::Copying(targets.len())).await?;
         }
         let reader = blocking(move || match source {
             RowSource::File(path) => FileReader::open(&path, &options, &targets),

@@ -242,7 +242,7 @@ impl SessionInner {
     ) -> Result<()> {
         let mut names = self.names(state);
         let mut query = query.clone();
-        crate::planning::name_columns(&mut query);
+        crate::naming::name_columns(&mut query);
         let mut statement = ast::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };
@@ -498,7 +498,7 @@ impl SessionInner {
         // The query must be one now; it is planned anew whenever it is used.
         let mut names = self.names(state);
         let mut named = view.query.clone();
-        crate::planning::name_columns(&mut named);
+        crate::naming::name_columns(&mut named);
         let mut statement = ast::Statement::Query(named.clone());
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("no query")) };

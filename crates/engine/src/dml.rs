@@ -313,7 +313,7 @@ impl SessionInner {
         let planning = self.planning(names, text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
         let mut query = select(items, vec![table_with_joins(target, None)], None)?;
-        crate::planning::name_columns(&mut query);
+        crate::naming::name_columns(&mut query);
         crate::spelling::respell(&mut query)?;
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;

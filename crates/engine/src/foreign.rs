@@ -48,6 +48,7 @@ const FOREIGN: &[Foreign] = &[
     any("lc_time", "C"),
     any("lock_timeout", "0"),
     any("max_identifier_length", "63"),
+    any("max_index_keys", "32"),
     any("max_parallel_workers_per_gather", "2"),
     any("quote_all_identifiers", "off"),
     any("row_security", "off"),

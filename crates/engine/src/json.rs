@@ -4,9 +4,11 @@
 
 use crate::error::external;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringViewArray};
-use arrow::datatypes::{DataType, Int64Type};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
-use evenkeel_model::{Error, Result, SqlState};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use serde::de::IgnoredAny;
 use sqlparser::ast::BinaryOperator;
 use std::sync::Arc;
@@ -41,6 +43,18 @@ impl ScalarUDFImpl for Accessor {
 
     fn return_type(&self, _: &[DataType]) -> datafusion::common::Result<DataType> {
         Ok(DataType::Utf8View)
+    }
+
+    /// A part of a document is a document of the same type.
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> datafusion::common::Result<FieldRef> {
+        let field = Field::new(self.name(), DataType::Utf8View, true);
+        let kind = args.arg_fields.first().and_then(|document| crate::field_type(document));
+        Ok(Arc::new(match kind {
+            Some(kind @ (ColumnType::Json | ColumnType::Jsonb)) if !self.text => {
+                crate::parameters::marked(field, &kind)
+            }
+            _ => field,
+        }))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> datafusion::common::Result<ColumnarValue> {

@@ -20,8 +20,8 @@ pub enum Event {
     Notice { message: String, hint: Option<String> },
     /// How far a long statement has come.
     Progress(Progress),
-    /// A COPY FROM STDIN waits for its rows: of how many columns.
-    CopyIn(usize),
+    /// The rows of a COPY FROM STDIN may come, those of a COPY TO STDOUT follow: of how many columns.
+    Copying(usize),
     /// Rows of a COPY TO STDOUT, in the file's format.
     Copy(Vec<u8>),
     /// The statement is done; PostgreSQL's command tag.

@@ -16,7 +16,8 @@ use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::CopySource;
 use sqlparser::ast;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -247,13 +248,18 @@ impl SessionInner {
     async fn of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Types> {
         let mut names = self.names(state);
         let mut statement = ast::Statement::Query(Box::new(query));
+        let lists = compare_elements(&mut statement);
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
         let planning = self.planning(names, text)?;
         let plan = planning.query(*query, &[]).await?;
         let fields = plan.get_parameter_fields().map_err(|error| query_error(error, text))?;
         let typed = fields.into_iter().filter_map(|(name, found)| Some((number(&name)?, field_type(found?.as_ref())?)));
-        Ok(typed.collect())
+        let listed = |(number, column)| match lists.contains(&number) {
+            true => (number, ColumnType::Array(Box::new(column))),
+            false => (number, column),
+        };
+        Ok(typed.map(listed).collect())
     }
 
     /// As of the query that would find the rows of a statement.
@@ -342,6 +348,29 @@ impl SessionInner {
     }
 }
 
+/// Puts `a = $1` in the place of `a = ANY($1)`, so that the planner says of which type the list's elements are; returns
+/// the numbers of the lists.
+fn compare_elements(statement: &mut ast::Statement) -> BTreeSet<usize> {
+    struct Lists(BTreeSet<usize>);
+    impl ast::VisitorMut for Lists {
+        type Break = Infallible;
+        fn pre_visit_expr(&mut self, expr: &mut ast::Expr) -> ControlFlow<Infallible> {
+            if let ast::Expr::AnyOp { left, compare_op: op, right, .. }
+            | ast::Expr::AllOp { left, compare_op: op, right } = expr
+                && let Some(number) = bare(right)
+            {
+                self.0.insert(number);
+                let (left, op, right) = (left.clone(), op.clone(), right.clone());
+                *expr = ast::Expr::Nested(Box::new(ast::Expr::BinaryOp { left, op, right }));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut lists = Lists(BTreeSet::new());
+    let ControlFlow::Continue(()) = ast::VisitMut::visit(statement, &mut lists);
+    lists.0
+}
+
 /// The types of parameters that are cast, or are a number of rows.
 fn stated(kind: &StatementKind) -> Result<Types> {
     struct Stated(Types);
@@ -393,7 +422,8 @@ const TYPE_MARK: &str = "pql_type";
 
 /// A field that says of which type it is where Arrow's type doesn't.
 pub(crate) fn marked(field: Field, column: &ColumnType) -> Field {
-    match column {
+    let element = if let ColumnType::Array(element) = column { element } else { column };
+    match element {
         ColumnType::Uuid | ColumnType::Json | ColumnType::Jsonb => {
             field.with_metadata([(TYPE_MARK.to_string(), column.to_string())].into())
         }
@@ -403,12 +433,20 @@ pub(crate) fn marked(field: Field, column: &ColumnType) -> Field {
 
 /// The type of a column of an answer; `None` for types that no column has.
 pub fn field_type(field: &Field) -> Option<ColumnType> {
-    match field.metadata().get(TYPE_MARK).map(String::as_str) {
-        Some("uuid") => Some(ColumnType::Uuid),
-        Some("json") => Some(ColumnType::Json),
-        Some("jsonb") => Some(ColumnType::Jsonb),
-        _ => column_of(field.data_type()),
-    }
+    let found = column_of(field.data_type())?;
+    let mark = field.metadata().get(TYPE_MARK).map_or("", String::as_str);
+    let scalar = match mark.trim_end_matches("[]") {
+        "uuid" => ColumnType::Uuid,
+        "json" => ColumnType::Json,
+        "jsonb" => ColumnType::Jsonb,
+        _ => return Some(found),
+    };
+    // A mark may outlast what it was put on: an element taken from an array is none.
+    Some(match (&found, mark.ends_with("[]")) {
+        (ColumnType::Array(_), true) => ColumnType::Array(Box::new(scalar)),
+        (ColumnType::Text { .. }, _) => scalar,
+        _ => found,
+    })
 }
 
 /// The column type whose values an Arrow type holds.

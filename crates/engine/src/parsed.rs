@@ -2,9 +2,9 @@
 
 use crate::database::Schemas;
 use crate::measures::StatementClass;
+use crate::naming::name_columns;
 use crate::output::Output;
 use crate::parameters::{bind, field_type};
-use crate::planning::name_columns;
 use crate::point::{Point, PointUpdate};
 use crate::row_insert::RowInsert;
 use crate::session::{Answer, Session, SessionInner, SessionState, Work};
@@ -86,6 +86,32 @@ pub fn copy_stream_of(text: &str) -> Option<CopyStream> {
     let first = evenkeel_pql::tokens(text).into_iter().find(|(_, class)| *class != TokenClass::Comment)?;
     text.get(first.0).filter(|word| word.eq_ignore_ascii_case("copy"))?;
     copy_stream(&evenkeel_pql::parse_statement(text).ok()?.kind)
+}
+
+/// Prepared statements that a connection is to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// `DEALLOCATE ALL`
+    All,
+    /// `DEALLOCATE name`
+    One(String),
+}
+
+/// What a statement has its connection forget.
+pub fn forgotten_by(text: &str) -> Option<Forgotten> {
+    // Most statements are known not to be one by their first letters.
+    let verb = "deallocate";
+    text.trim_start().get(..verb.len()).filter(|start| start.eq_ignore_ascii_case(verb))?;
+    let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text).ok()?.kind else { return None };
+    let ast::Statement::Deallocate { name, .. } = *statement else { return None };
+    let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+    Some(if all { Forgotten::All } else { Forgotten::One(crate::types::fold(&name)) })
+}
+
+/// The character that quotes fields of the rows that a COPY TO STDOUT sends; within quotes a row may have several lines.
+pub fn copied_quote(text: &str) -> Option<u8> {
+    let StatementKind::Copy(copy) = evenkeel_pql::parse_statement(text).ok()?.kind else { return None };
+    crate::files::CopyOptions::of_stream(&copy.options).ok()?.quoting()
 }
 
 /// Whether a statement may stand in a transaction block with others, and says nothing about blocks itself.

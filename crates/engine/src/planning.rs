@@ -143,6 +143,8 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
     let options = config.options_mut();
     options.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
     options.sql_parser.collect_spans = true;
+    // now() is a moment: a timestamp with a zone, the one in which every moment is kept and shown.
+    options.execution.time_zone = Some("+00:00".to_string());
     // Sorting each shard by itself is quicker, and takes memory for each.
     options.optimizer.repartition_sorts = memory_limit >= PARALLEL_SORTS_MEMORY;
     // A sort may spill, but must keep enough to merge with.
@@ -678,36 +680,6 @@ fn at_time(name: &ast::ObjectName, time: &ast::Expr, names: &mut Names, text: &s
     let marked = format!("{table} as of {}", read.0);
     names.times.insert(marked.clone(), (table.clone(), read));
     Ok((marked, ast::Ident::with_quote('"', table)))
-}
-
-/// Gives computed columns the text they were written in for a name: `avg(dep_delay)`, not the planner's spelling.
-pub(crate) fn name_columns(query: &mut ast::Query) {
-    let items = match query.pipe_operators.last_mut() {
-        Some(ast::PipeOperator::Select { exprs }) => exprs,
-        Some(_) => return,
-        None => match query.body.as_mut() {
-            ast::SetExpr::Select(select) => &mut select.projection,
-            _ => return,
-        },
-    };
-    let mut names: Vec<String> = Vec::new();
-    for item in items {
-        let ast::SelectItem::UnnamedExpr(expr) = item else { continue };
-        // Columns have a name; what expands to several columns has several.
-        let named = matches!(
-            expr,
-            ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) | ast::Expr::CompoundFieldAccess { .. }
-        );
-        let text = expr.to_string();
-        if named || text.to_lowercase().contains("unnest(") {
-            continue;
-        }
-        let twins = names.iter().filter(|name| **name == text).count();
-        names.push(text.clone());
-        let alias = if twins == 0 { text } else { format!("{text} {}", twins + 1) };
-        let alias = ast::Ident::with_quote('"', alias);
-        *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-    }
 }
 
 /// Puts values in the place of `@name` parameters.

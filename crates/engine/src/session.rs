@@ -291,6 +291,7 @@ impl Session {
             transaction: None,
         };
         database.registry.sessions.lock().insert(id, registered);
+        let named = (!application.is_empty()).then(|| ("application_name".to_string(), application.to_string()));
         let inner = SessionInner {
             database: Arc::clone(database),
             id,
@@ -302,7 +303,7 @@ impl Session {
                 class: StatementClass::default(),
                 transaction: None,
                 settings: Settings::default(),
-                foreign: std::collections::BTreeMap::default(),
+                foreign: named.into_iter().collect(),
             }),
             running: Mutex::default(),
             transaction: Mutex::new(TransactionState::Idle),

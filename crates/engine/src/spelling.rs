@@ -8,6 +8,8 @@
 //! | `SELECT EXISTS (…)` | `SELECT (SELECT count(*) …) > 0` | EXISTS is taken only as a condition |
 //! | `VALUES (1, (SELECT …))` | `SELECT 1, (SELECT …)` | values are computed before sub-queries are |
 //! | `a.id` of an outer query | `public.a.id` | a column `a` of the inner query would be taken for a structure |
+//! | `SELECT 1` | `SELECT CAST(1 AS integer)` | a whole number is a bigint |
+//! | `generate_series(1, 9) AS n` | `generate_series(1, 9) AS n (n)` | the column has the alias's name |
 //! | `l EXCEPT ALL r` | `SELECT * FROM (l EXCEPT ALL r)` | relations are where [`crate::sets`] can plan it |
 
 use crate::types::fold;
@@ -77,8 +79,16 @@ impl VisitorMut for Speller {
         for item in &mut select.projection {
             if let ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } = item {
                 count_instead_of_exists(expr);
+                if self.scopes.len() == 1 {
+                    small_integer(expr);
+                }
             }
         }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+        name_series(factor);
         ControlFlow::Continue(())
     }
 
@@ -150,6 +160,30 @@ fn joined(table: &ast::TableWithJoins, found: &mut BTreeSet<String>) {
             ast::TableFactor::NestedJoin { table_with_joins, .. } => joined(table_with_joins, found),
             _ => {}
         }
+    }
+}
+
+/// A number that is answered as it stands is an integer where it fits.
+fn small_integer(expr: &mut Expr) {
+    let number = match &*expr {
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => expr.as_ref(),
+        other => other,
+    };
+    if let Expr::Value(value) = number
+        && let ast::Value::Number(digits, false) = &value.value
+        && digits.parse::<i32>().is_ok()
+    {
+        *expr = cast(expr.clone(), ast::DataType::Integer(None));
+    }
+}
+
+/// Names the column of a series as the series is.
+fn name_series(factor: &mut ast::TableFactor) {
+    if let ast::TableFactor::Table { name, args: Some(_), alias: Some(alias), .. } = factor
+        && alias.columns.is_empty()
+        && crate::types::last_name(name) == "generate_series"
+    {
+        alias.columns = vec![ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None }];
     }
 }
 

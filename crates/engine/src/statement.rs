@@ -2,8 +2,9 @@
 
 use crate::foreign;
 use crate::measures::StatementClass;
+use crate::naming::name_columns;
 use crate::output::{Event, Output};
-use crate::planning::{Names, bind, name_columns, resolve};
+use crate::planning::{Names, bind, resolve};
 use crate::session::{SessionInner, SessionState};
 use crate::transaction::Transaction;
 use crate::types::{fold, last_name};
@@ -168,6 +169,9 @@ impl SessionInner {
                 Ok(Outcome::new("VACUUM"))
             }
             S::Analyze(_) => Ok(Outcome::new("ANALYZE")),
+            // The statements themselves are the connection's: it forgets them (see [`crate::forgotten_by`]).
+            S::Deallocate { name, .. } if fold(&name) == "all" => Ok(Outcome::new("DEALLOCATE ALL")),
+            S::Deallocate { .. } => Ok(Outcome::new("DEALLOCATE")),
             other => Err(unsupported(&other)),
         }
     }

@@ -39,8 +39,8 @@ impl Connection for Embedded {
 
 fn translate(event: engine::Event) -> Option<Event> {
     Some(match event {
-        // Only clients that send rows are asked for them.
-        engine::Event::CopyIn(_) => return None,
+        // Only clients of a server are told before rows come or go.
+        engine::Event::Copying(_) => return None,
         engine::Event::Schema(schema) => Event::Schema(schema),
         engine::Event::Batch(batch) => Event::Batch(batch),
         engine::Event::Notice { message, hint } => Event::Notice(Notice { message, hint }),

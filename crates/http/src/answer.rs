@@ -117,7 +117,7 @@ impl Reading {
                 Some(Ok(Event::Schema(schema))) => self.schema = Some(schema),
                 Some(Ok(Event::Batch(batch))) => return Ok(Some(batch)),
                 Some(Ok(Event::Notice { message, hint })) => self.notices.push(Notice { message, hint }),
-                Some(Ok(Event::Progress(_) | Event::Copy(_) | Event::CopyIn(_))) => {}
+                Some(Ok(Event::Progress(_) | Event::Copy(_) | Event::Copying(_))) => {}
                 Some(Ok(Event::Complete(tag))) => self.tag = Some(tag),
                 Some(Err(error)) => return Err(Problem::of(error, &self.statement)),
                 None => return Err(Error::internal("the answer has no end").into()),

@@ -12,8 +12,10 @@ use crate::server::Shared;
 use crate::stream::{End, Stream};
 use crate::types::declared;
 use bytes::{BufMut, BytesMut};
-use evenkeel_engine::{CopyStream, Parsed, Session, TransactionState, copy_stream_of, may_share_a_block};
-use evenkeel_model::SqlState;
+use evenkeel_engine::{
+    CopyStream, Forgotten, Parsed, Session, TransactionState, copy_stream_of, forgotten_by, may_share_a_block,
+};
+use evenkeel_model::{ColumnType, SqlState};
 use pgwire::messages::PgWireFrontendMessage as Message;
 use pgwire::messages::extendedquery::{Bind, Close, Describe, Execute, Parse};
 use std::collections::HashMap;
@@ -27,11 +29,31 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) session: Session,
     shared: Arc<Shared>,
-    /// `None` for an empty text.
-    statements: HashMap<String, Option<Arc<Parsed>>>,
+    statements: HashMap<String, Statement>,
     portals: HashMap<String, Portal>,
     /// An error in a pipeline: everything up to the Sync is passed over.
     skips: bool,
+}
+
+/// A statement that was prepared.
+#[derive(Clone)]
+struct Statement {
+    /// `None` for an empty text.
+    parsed: Option<Arc<Parsed>>,
+    /// The types that the client declared its parameters with; 0 for those that it left to the server.
+    declared: Arc<[u32]>,
+}
+
+impl Statement {
+    /// The types of its parameters, as the client knows them: those it declared are not told as others.
+    fn parameter_oids(&self) -> Vec<u32> {
+        let types = self.parsed.as_ref().map_or(&[][..], |parsed| parsed.parameters());
+        let oid = |(at, column): (usize, &ColumnType)| {
+            let own = self.declared.get(at).copied().filter(|own| declared(*own).is_some());
+            own.unwrap_or_else(|| column.oid().oid)
+        };
+        types.iter().enumerate().map(oid).collect()
+    }
 }
 
 impl Connection {
@@ -188,23 +210,43 @@ impl Connection {
     }
 
     async fn one(&mut self, statement: &str) -> Result<(), End> {
-        let answer = match copy_stream_of(statement) {
+        let copies = match copy_stream_of(statement) {
             Some(CopyStream::In) => return self.copy_in(statement).await,
-            Some(CopyStream::Out) => {
-                copying::begin_out(&mut self.stream.output);
-                self.session.answer(statement)
-            }
-            None => self.session.answer(statement),
+            copies => copies.is_some(),
         };
-        let is_copy = copy_stream_of(statement).is_some();
-        let mut running = Running::new(answer, vec![], true);
+        let forgotten = self.forgotten(statement)?;
+        let mut running = Running::new(self.session.answer(statement), vec![], true);
+        if copies {
+            running = running.copying(copying::Rows::of(statement));
+        }
         if let Outcome::Complete(tag) = running.send(&mut self.stream, 0).await? {
-            if is_copy {
+            if copies {
                 copying::end_out(&mut self.stream.output);
             }
+            self.forget(forgotten);
             complete(&tag, &mut self.stream.output);
         }
         Ok(())
+    }
+
+    /// What a statement has the connection forget.
+    ///
+    /// # Errors
+    /// 26000 for what is not there.
+    fn forgotten(&self, statement: &str) -> Result<Option<Forgotten>, Fault> {
+        let forgotten = forgotten_by(statement);
+        if let Some(Forgotten::One(name)) = &forgotten {
+            self.statement(name)?;
+        }
+        Ok(forgotten)
+    }
+
+    fn forget(&mut self, forgotten: Option<Forgotten>) {
+        match forgotten {
+            Some(Forgotten::All) => self.statements.clear(),
+            Some(Forgotten::One(name)) => drop(self.statements.remove(&name)),
+            None => {}
+        }
     }
 
     async fn copy_in(&mut self, statement: &str) -> Result<(), End> {
@@ -238,7 +280,7 @@ impl Connection {
                 }
             }
         };
-        self.statements.insert(name, parsed);
+        self.statements.insert(name, Statement { parsed, declared: parse.type_oids.into() });
         self.stream.output.extend_from_slice(&[b'1', 0, 0, 0, 4]);
         Ok(())
     }
@@ -253,7 +295,7 @@ impl Connection {
             let message = format!("a connection has {PREPARED_MAX} portals at the most");
             return Err(Fault::new(SqlState::ProgramLimitExceeded, message).into());
         }
-        let statement = self.statement(bind.statement_name.as_deref().unwrap_or_default())?;
+        let statement = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.parsed.clone();
         let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
         if bind.parameters.len() != types.len() {
             let message = format!(
@@ -278,8 +320,8 @@ impl Connection {
         Ok(())
     }
 
-    fn statement(&self, name: &str) -> Result<Option<Arc<Parsed>>, Fault> {
-        self.statements.get(name).cloned().ok_or_else(|| {
+    fn statement(&self, name: &str) -> Result<&Statement, Fault> {
+        self.statements.get(name).ok_or_else(|| {
             Fault::new(SqlState::InvalidStatementName, format!("there is no prepared statement \"{name}\""))
         })
     }
@@ -289,13 +331,13 @@ impl Connection {
         let (statement, formats) = match what.target_type {
             b'S' => {
                 let statement = self.statement(name)?;
-                let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
+                let (parsed, types) = (statement.parsed.clone(), statement.parameter_oids());
                 let out = &mut self.stream.output;
                 out.put_u8(b't');
                 out.put_i32(types.len() as i32 * 4 + 6);
                 out.put_i16(types.len() as i16);
-                types.iter().for_each(|column| out.put_u32(column.oid().oid));
-                (statement, vec![])
+                types.iter().for_each(|oid| out.put_u32(*oid));
+                (parsed, vec![])
             }
             b'P' => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
@@ -319,9 +361,13 @@ impl Connection {
             self.portals.insert(name, portal);
             return Ok(());
         };
+        let forgotten = self.forgotten(statement.text())?;
         let outcome = self.fetch(&mut portal, &statement, execute.max_rows.max(0) as usize).await;
         match outcome {
-            Ok(Outcome::Complete(tag)) => complete(&tag, &mut self.stream.output),
+            Ok(Outcome::Complete(tag)) => {
+                self.forget(forgotten);
+                complete(&tag, &mut self.stream.output);
+            }
             Ok(Outcome::Suspended) => self.stream.output.extend_from_slice(&[b's', 0, 0, 0, 4]),
             Err(End::Fault(fault)) if !fault.fatal => {
                 self.report(&fault, statement.text(), "");
@@ -337,16 +383,17 @@ impl Connection {
     async fn fetch(&mut self, portal: &mut Portal, statement: &Arc<Parsed>, max: usize) -> Result<Outcome, End> {
         if portal.running.is_none() {
             self.keep_portals().await?;
-            match statement.copy_stream() {
-                Some(CopyStream::In) => {
-                    let tag = copying::receive(&mut self.stream, &self.session, statement.text()).await?;
-                    return Ok(Outcome::Complete(tag));
-                }
-                Some(CopyStream::Out) => copying::begin_out(&mut self.stream.output),
-                None => {}
+            if statement.copy_stream() == Some(CopyStream::In) {
+                let tag = copying::receive(&mut self.stream, &self.session, statement.text()).await?;
+                portal.running = Some(Running::over(tag.clone()));
+                return Ok(Outcome::Complete(tag));
             }
             let answer = self.session.carry_out(statement, portal.parameters.clone());
-            portal.running = Some(Running::new(answer, portal.formats.clone(), false));
+            let mut running = Running::new(answer, portal.formats.clone(), false);
+            if statement.copy_stream().is_some() {
+                running = running.copying(copying::Rows::of(statement.text()));
+            }
+            portal.running = Some(running);
         }
         let Some(running) = &mut portal.running else { return Ok(Outcome::Suspended) };
         let outcome = running.send(&mut self.stream, max).await?;

@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::stream::{End, Stream};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use evenkeel_engine::{Event, Session};
+use evenkeel_engine::{Event, Session, copied_quote};
 use evenkeel_model::{Error, SqlState};
 use futures::StreamExt;
 use pgwire::messages::PgWireFrontendMessage as Message;
@@ -53,7 +53,7 @@ pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &
     // What is wrong with the statement itself, a client hears instead of being asked for rows.
     let columns = loop {
         match answer.next().await {
-            Some(Ok(Event::CopyIn(columns))) => break columns,
+            Some(Ok(Event::Copying(columns))) => break columns,
             Some(Ok(Event::Complete(tag))) => return Ok(tag),
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(Fault::from(error).into()),
@@ -122,13 +122,63 @@ fn begin(kind: u8, columns: usize, out: &mut BytesMut) {
     out.put_bytes(0, 2 * columns);
 }
 
-/// Appends a CopyOutResponse. Clients don't count its columns.
-pub(crate) fn begin_out(out: &mut BytesMut) {
-    begin(b'H', 0, out);
+/// Appends a CopyOutResponse.
+pub(crate) fn begin_out(columns: usize, out: &mut BytesMut) {
+    begin(b'H', columns, out);
+}
+
+/// Rows of a COPY TO STDOUT on their way to messages: one each, as clients expect it that read row by row.
+pub(crate) struct Rows {
+    quote: Option<u8>,
+    quoted: bool,
+}
+
+impl Rows {
+    /// The rows that a statement sends.
+    pub(crate) fn of(statement: &str) -> Self {
+        Self { quote: copied_quote(statement), quoted: false }
+    }
+
+    /// Appends a CopyData for each row of what begins and ends with a row.
+    pub(crate) fn put(&mut self, bytes: &[u8], out: &mut BytesMut) {
+        let ends = |byte: &u8| {
+            self.quoted ^= Some(*byte) == self.quote;
+            *byte == b'\n' && !self.quoted
+        };
+        for row in bytes.split_inclusive(ends) {
+            out.put_u8(b'd');
+            out.put_i32(row.len() as i32 + 4);
+            out.extend_from_slice(row);
+        }
+    }
 }
 
 /// Appends a CopyDone.
 pub(crate) fn end_out(out: &mut BytesMut) {
     out.put_u8(b'c');
     out.put_i32(4);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_a_message() {
+        for (statement, bytes, rows) in [
+            ("COPY t TO STDOUT", "1\t\"\n2\t\\n\n", vec!["1\t\"\n", "2\t\\n\n"]),
+            ("COPY t TO STDOUT (FORMAT csv)", "1,\"a\nb\"\"\"\n2,\n", vec!["1,\"a\nb\"\"\"\n", "2,\n"]),
+            ("COPY t TO STDOUT (FORMAT csv, QUOTE '|')", "1,|a\nb|\n2,\"\n", vec!["1,|a\nb|\n", "2,\"\n"]),
+            ("COPY t TO STDOUT", "", vec![]),
+        ] {
+            let (mut put, mut wanted) = (BytesMut::new(), BytesMut::new());
+            Rows::of(statement).put(bytes.as_bytes(), &mut put);
+            for row in rows {
+                wanted.put_u8(b'd');
+                wanted.put_i32(row.len() as i32 + 4);
+                wanted.put_slice(row.as_bytes());
+            }
+            assert_eq!(put, wanted, "{statement}");
+        }
+    }
 }

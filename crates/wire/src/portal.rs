@@ -1,5 +1,6 @@
 //! Statements under way: their parameters, and how far the client has fetched their rows.
 
+use crate::copying;
 use crate::encode::{Format, Rows, describe};
 use crate::error::Fault;
 use crate::stream::{End, Stream};
@@ -7,6 +8,7 @@ use bytes::{BufMut, BytesMut};
 use evenkeel_engine::{Answer, Event, Parsed, Progress, ScalarValue};
 use evenkeel_model::{Error, SqlState};
 use futures::StreamExt;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,8 +35,11 @@ pub(crate) struct Running {
     formats: Vec<Format>,
     /// Whether the columns are described before the rows.
     describes: bool,
-    sent: u64,
     has_rows: bool,
+    /// How the rows of a COPY TO STDOUT become messages.
+    copied: Option<copying::Rows>,
+    /// The tag of an answer that has been read to its end.
+    ended: Option<String>,
     told: Option<Instant>,
 }
 
@@ -49,18 +54,37 @@ pub(crate) enum Outcome {
 
 impl Running {
     pub(crate) fn new(answer: Answer, formats: Vec<Format>, describes: bool) -> Self {
-        let (kept, rows, sent, told) = (VecDeque::new(), None, 0, None);
-        Self { answer: Some(answer), kept, rows, formats, describes, sent, has_rows: false, told }
+        let (kept, rows, ended, told) = (VecDeque::new(), None, None, None);
+        Self { answer: Some(answer), kept, rows, formats, describes, has_rows: false, copied: None, ended, told }
     }
 
-    /// Sends rows: all, or `max` at the most, where that is not 0.
+    /// The answer of a COPY TO STDOUT.
+    pub(crate) fn copying(self, rows: copying::Rows) -> Self {
+        Self { copied: Some(rows), ..self }
+    }
+
+    /// What has been carried out, with this tag.
+    pub(crate) fn over(tag: String) -> Self {
+        let (kept, formats) = (VecDeque::new(), vec![]);
+        let (rows, told, ended) = (None, None, Some(tag));
+        Self { answer: None, kept, rows, formats, describes: false, has_rows: false, copied: None, ended, told }
+    }
+
+    /// Sends rows: all, or `max` at the most, where that is not 0. Where there are no more, it says once more that it is
+    /// complete, with no rows.
+    ///
+    /// # Errors
+    /// Those of the statement; 55000 where it has been carried out and has no rows that more could be fetched of.
     pub(crate) async fn send(&mut self, stream: &mut Stream, max: usize) -> Result<Outcome, End> {
-        let mut left = if max == 0 { usize::MAX } else { max };
+        if let Some(tag) = &self.ended {
+            return Ok(self.again(tag)?);
+        }
+        let most = if max == 0 { usize::MAX } else { max };
+        let mut sent = 0;
         loop {
             if let Some(rows) = &mut self.rows {
-                while left > 0 && rows.write(&mut stream.output)? {
-                    left -= 1;
-                    self.sent += 1;
+                while sent < most && rows.write(&mut stream.output)? {
+                    sent += 1;
                     stream.relieve().await?;
                 }
                 if !rows.is_empty() {
@@ -81,27 +105,39 @@ impl Running {
                     crate::error::notice(&message, hint.as_deref(), &mut stream.output);
                 }
                 Some(Event::Progress(progress)) => self.tell(&progress, stream).await?,
-                Some(Event::CopyIn(_)) => {}
+                Some(Event::Copying(columns)) => {
+                    copying::begin_out(columns, &mut stream.output);
+                }
                 Some(Event::Copy(bytes)) => {
-                    stream.output.put_u8(b'd');
-                    stream.output.put_i32(bytes.len() as i32 + 4);
-                    stream.output.extend_from_slice(&bytes);
+                    if let Some(copied) = &mut self.copied {
+                        copied.put(&bytes, &mut stream.output);
+                    }
                     stream.relieve().await?;
                 }
                 Some(Event::Complete(tag)) => {
                     self.answer = None;
-                    return Ok(Outcome::Complete(self.tag(tag)));
+                    self.ended = Some(tag.clone());
+                    return Ok(Outcome::Complete(self.tag(tag, sent)));
                 }
             }
         }
     }
 
-    /// What is fetched in parts is counted in parts.
-    fn tag(&self, tag: String) -> String {
+    /// What is fetched in parts is counted in parts: each says how many rows it had.
+    fn tag(&self, tag: String, sent: usize) -> String {
         match tag.split_once(' ') {
-            Some(("SELECT", _)) if self.has_rows => format!("SELECT {}", self.sent),
+            Some(("SELECT", _)) if self.has_rows => format!("SELECT {sent}"),
             _ => tag,
         }
+    }
+
+    /// What is said of an answer that has been read to its end, with this tag.
+    fn again(&self, tag: &str) -> Result<Outcome, Fault> {
+        if self.has_rows {
+            return Ok(Outcome::Complete(self.tag(tag.to_string(), 0)));
+        }
+        Err(Fault::new(SqlState::ObjectNotInPrerequisiteState, "the portal has been carried out already")
+            .with_hint("bind the statement again to carry it out once more"))
     }
 
     async fn next(&mut self, stream: &mut Stream) -> Result<Option<Event>, End> {
@@ -168,8 +204,9 @@ impl Running {
     }
 }
 
-/// Appends a CommandComplete.
+/// Appends a CommandComplete. Clients count the rows of the commands that they know: an UPSERT is an INSERT to them.
 pub(crate) fn complete(tag: &str, out: &mut BytesMut) {
+    let tag = tag.strip_prefix("UPSERT ").map_or(Cow::Borrowed(tag), |rows| Cow::Owned(format!("INSERT 0 {rows}")));
     out.put_u8(b'C');
     out.put_i32(tag.len() as i32 + 5);
     out.put_slice(tag.as_bytes());

@@ -25,7 +25,7 @@ async fn readiness_says_what_is_there() {
 
 /// Takes a second or two.
 const SLOW: &str =
-    "SELECT count(*) FROM generate_series(1, 3000) a CROSS JOIN generate_series(1, 3000) b WHERE a.value + b.value = 7";
+    "SELECT count(*) FROM generate_series(1, 3000) a CROSS JOIN generate_series(1, 3000) b WHERE a + b = 7";
 
 /// Waits until statements run, or none.
 async fn until(ground: &Ground, run: bool) {

@@ -83,7 +83,9 @@ async fn what_fails_leaves_nothing() {
     assert_eq!(wrong.expect_err("no number").code().map(|code| code.code()), Some("22P02"));
     let twice = copy_in(&client, "COPY t FROM STDIN", &["1\tone\n1\tone\n"]).await;
     assert_eq!(twice.expect_err("twice").code().map(|code| code.code()), Some("23505"));
-    // What is wrong with the statement itself is said before any row is asked for.
+    // What is wrong with the statement itself is said before any row is asked for, or promised.
+    let wrong = client.copy_out("COPY (SELECT missing FROM t) TO STDOUT").await.err().expect("no such column");
+    assert_eq!(wrong.code().map(|code| code.code()), Some("42703"));
     assert_eq!(state(&client, "COPY nowhere FROM STDIN").await, "42P01");
     assert_eq!(state(&client, "COPY t (missing) FROM STDIN").await, "42703");
     {

@@ -25,6 +25,11 @@ async fn parameters_get_their_types_from_where_they_stand() {
     );
     assert_eq!(types("UPDATE t SET big = big + $1, at = $2 WHERE id = $3").await, [Type::INT8, Type::DATE, Type::INT4]);
     assert_eq!(types("DELETE FROM t WHERE id = $1").await, [Type::INT4]);
+    assert_eq!(types("SELECT * FROM t WHERE id = ANY($1)").await, [Type::INT4_ARRAY]);
+    assert_eq!(
+        types("DELETE FROM t WHERE at = ANY($1) OR name <> ALL($2)").await,
+        [Type::DATE_ARRAY, Type::TEXT_ARRAY]
+    );
     assert_eq!(types("SELECT $1").await, [Type::TEXT]);
     assert_eq!(types("LOCATE t KEY ($1)").await, [Type::INT4]);
     ground.end().await;
@@ -93,6 +98,58 @@ async fn portals_are_fetched_in_parts() {
     let all: Vec<i64> = first.iter().chain(&second).chain(&rest).map(|row| row.get(0)).collect();
     assert!(all.iter().copied().eq(1..=30_000));
     transaction.commit().await.expect("over");
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_at_its_end_has_no_more_rows() {
+    let ground = Ground::new().await;
+    let mut client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY)").await.expect("made");
+    let transaction = client.transaction().await.expect("open");
+    let portal = transaction.bind("SELECT v FROM generate_series(1, 3) AS s(v)", &[]).await.expect("bound");
+    for rows in [3, 0, 0] {
+        assert_eq!(transaction.query_portal(&portal, 0).await.expect("no error").len(), rows);
+    }
+    // What changes something does so once.
+    let portal = transaction.bind("INSERT INTO t VALUES (1)", &[]).await.expect("bound");
+    transaction.query_portal(&portal, 0).await.expect("inserted");
+    let again = transaction.query_portal(&portal, 0).await.expect_err("it is over");
+    assert_eq!(again.code().map(|code| code.code()), Some("55000"));
+    transaction.rollback().await.expect("over");
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_of_any_type_are_parameters() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id integer PRIMARY KEY, price decimal(6,2))").await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, 1.5), (2, 2), (30, NULL)").await.expect("filled");
+    let of = async |statement: &str, list: &(dyn tokio_postgres::types::ToSql + Sync)| {
+        let found = client.query(statement, &[list]).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+        found.iter().map(|row| row.get::<_, i32>(0)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("SELECT id FROM t WHERE id = ANY($1) ORDER BY id", &vec![30, 1, 7]).await, [1, 30]);
+    assert_eq!(of("SELECT id FROM t WHERE id <> ALL($1) ORDER BY id", &vec![30, 1]).await, [2]);
+    assert_eq!(of("SELECT id FROM t WHERE id < ANY($1) ORDER BY id", &vec![1, 3]).await, [1, 2]);
+    assert_eq!(of("SELECT id FROM t WHERE id = ANY($1)", &Vec::<i32>::new()).await, [0; 0]);
+    // As numbers: as text, 1.50 is not 1.5.
+    let equal = "SELECT id FROM t WHERE price = ANY($1::double precision[]) ORDER BY id";
+    assert_eq!(of(equal, &vec![1.5, 2.0]).await, [1, 2]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn computed_columns_have_postgresql_s_names() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let query = "SELECT count(*), $1::integer, 1 + 1, upper('a') FROM generate_series(1, 3) AS n WHERE n > 1";
+    let prepared = client.prepare(query).await.expect("prepared");
+    let said: Vec<&str> = prepared.columns().iter().map(|column| column.name()).collect();
+    assert_eq!(said, ["count", "int4", "?column?", "upper"]);
+    let row = client.query_one(&prepared, &[&5_i32]).await.expect("a row");
+    assert_eq!((row.get::<_, i64>("count"), row.get::<_, i32>("int4")), (2, 5));
     ground.end().await;
 }
 

@@ -18,6 +18,13 @@ pub(crate) struct CopyOptions {
     pub(crate) quote: u8,
 }
 
+impl CopyOptions {
+    /// The character that quotes fields, where fields are quoted.
+    pub(crate) fn quoting(&self) -> Option<u8> {
+        matches!(self.format, FileFormat::Csv | FileFormat::Tsv).then_some(self.quote)
+    }
+}
+
 /// How rows are written in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FileFormat {

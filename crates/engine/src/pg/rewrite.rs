@@ -12,6 +12,7 @@
 //! | `FROM pg_catalog.unnest(a) x` | `FROM (SELECT unnest(a) AS x) x` |
 //! | `(f(…)).x` | `get_field(f(…), 'x')` |
 //! | `a = ANY('{1,2}')`, `a = ANY($1)` | `array_has('{1,2}'::text[], a::text)` |
+//! | `a['x'::text]` | `a -> 'x'` |
 //! | `a LIKE b ESCAPE '/'` | `a LIKE like_pattern(b, '/')` |
 //! | `SELECT t.a, t.*`, `SELECT NULL, NULL` | with other names for those that are there twice |
 //! | `a = '{0}'`, where `a` may be an array | `array_out(a) = '{0}'` |
@@ -151,7 +152,9 @@ impl VisitorMut for Rewriter {
                 }
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
-                if let [ast::AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice()
+                if let Some(member) = member(root, access_chain) {
+                    *expr = member;
+                } else if let [ast::AccessExpr::Dot(Expr::Identifier(field))] = access_chain.as_slice()
                     && let Expr::Nested(inner) = root.as_ref()
                 {
                     let field = Expr::value(ast::Value::SingleQuotedString(fold(field)));
@@ -162,6 +165,34 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What a document has under names that are said to be text: arrays are asked by number.
+fn member(root: &Expr, chain: &[ast::AccessExpr]) -> Option<Expr> {
+    let name = |access: &ast::AccessExpr| match access {
+        ast::AccessExpr::Subscript(ast::Subscript::Index { index: Expr::Cast { expr, data_type, .. } }) => {
+            let text = matches!(data_type, ast::DataType::Text | ast::DataType::Varchar(_));
+            text.then(|| (**expr).clone())
+        }
+        _ => None,
+    };
+    // `t.a['x'::text]` is `t`, of which `.a` is taken first.
+    let column = |access: &ast::AccessExpr| match access {
+        ast::AccessExpr::Dot(Expr::Identifier(part)) => Some(part.clone()),
+        _ => None,
+    };
+    let parts: Vec<ast::Ident> = chain.iter().map_while(column).collect();
+    let names: Vec<Expr> = chain[parts.len()..].iter().map(name).collect::<Option<_>>()?;
+    let document = match (root, parts.as_slice()) {
+        (root, []) => root.clone(),
+        (Expr::Identifier(first), _) => Expr::CompoundIdentifier(std::iter::once(first.clone()).chain(parts).collect()),
+        _ => return None,
+    };
+    let arrow = |document, name| {
+        let (left, right) = (Box::new(document), Box::new(name));
+        Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Arrow, right }))
+    };
+    (!names.is_empty()).then(|| names.into_iter().fold(document, arrow))
 }
 
 /// Takes the schema off a function's name.
@@ -509,6 +540,8 @@ mod tests {
             ("SELECT a LIKE 'x/_%' ESCAPE '/' FROM t", "SELECT a LIKE like_pattern('x/_%', '/') FROM t"),
             ("SELECT t.a, t.* FROM t", "SELECT t.a AS \"a 2\", t.* FROM t"),
             ("SELECT NULL, NULL FROM t", "SELECT NULL, NULL AS \"NULL 2\" FROM t"),
+            ("SELECT a['x'::text]['y'::text] FROM t", "SELECT ((a -> 'x') -> 'y') FROM t"),
+            ("SELECT t.a[$1::text], t.a[1] FROM t", "SELECT (t.a -> $1), t.a[1] FROM t"),
             ("SELECT current_schema", "SELECT current_schema()"),
         ] {
             assert_eq!(rewritten(written), becomes, "{written}");
