@@ -10,7 +10,7 @@ ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
 export ROCKSDB_STATIC := 1
 
-.PHONY: demo build test check bench crash torture simulate fuzz book rocksdb tools nextest clean
+.PHONY: demo build test test-clients check bench crash torture simulate fuzz book rocksdb tools nextest clean
 
 demo: build
 	$(CARGO_TARGET_DIR)/release/evenkeel demo
@@ -40,6 +40,12 @@ check: rocksdb
 test: rocksdb nextest
 	cargo nextest run --workspace --locked
 	cargo test --workspace --doc --locked --quiet
+
+# psql, pgbench, drivers and tools that nobody here wrote, against the binary that the tests are built with. They are
+# installed into the cache. CLIENTS="psql jdbc" runs fewer.
+test-clients: rocksdb
+	cargo build --workspace --bins --locked
+	tests/clients/run
 
 nextest:
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
