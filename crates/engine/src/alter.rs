@@ -256,17 +256,15 @@ impl SessionInner {
         new: &Arc<TableHandle>,
         text: &str,
     ) -> Result<u64> {
-        let names = self.names(state);
-        let view = names.view.clone();
-        let planning = self.planning(names, text)?;
+        let planning = self.planning(self.names(state), text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', &old.schema.name)]);
         let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
         let query = crate::dml::select(vec![wildcard], vec![crate::dml::table_with_joins(target, None)], None)?;
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         let checks = crate::evaluate::Checks::compile(&planning.state, new)?;
-        let cancel = Arc::default();
-        let mut load = crate::load::BulkLoad::new(view, Arc::clone(new), cancel)?;
+        let lock_timeout = self.duration(state, "shard_lock_timeout");
+        let mut load = crate::load::BulkLoad::new(&self.database, Arc::clone(new), lock_timeout, Arc::default())?;
         let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;

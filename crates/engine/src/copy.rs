@@ -89,14 +89,15 @@ impl SessionInner {
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
         let positions = positions(&table)?;
-        let names = self.names(state);
-        let view = names.view.clone();
-        let planning = self.planning(names, text)?;
         let mut file = Incoming::open(source, options, &table, &positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
-        let defaults = Defaults::new(&table, &given, &planning.state)?;
-        let checks = Checks::compile(&planning.state, &table)?;
-        let mut load = BulkLoad::new(view, Arc::clone(&table), Arc::clone(&output.cancel))?;
+        let (defaults, checks) = {
+            // Gone before rows are waited for: a client may be silent for long, and a view keeps old rows and layouts.
+            let planning = self.planning(self.names(state), text)?;
+            (Defaults::new(&table, &given, &planning.state)?, Checks::compile(&planning.state, &table)?)
+        };
+        let cancel = Arc::clone(&output.cancel);
+        let mut load = BulkLoad::new(&self.database, Arc::clone(&table), timeout, cancel)?;
         while let Some(batch) = file.next().await? {
             let first = load.rows();
             let batch = defaults.complete(&table, &batch, &self.database).map_err(|error| file.about(first, error))?;

@@ -237,12 +237,13 @@ impl SessionInner {
     ) -> Result<u64> {
         let mut names = self.names(state);
         let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
-        let view = names.view.clone();
         let planning = self.planning(names, text)?;
         let plan = self.insert_plan(&planning, query, given.len(), text).await?;
         let checks = Checks::compile(&planning.state, handle)?;
         let defaults = Defaults::new(handle, given, &planning.state)?;
-        let mut load = BulkLoad::new(view, Arc::clone(handle), Arc::clone(&output.cancel))?;
+        let lock_timeout = self.duration(state, "shard_lock_timeout");
+        let cancel = Arc::clone(&output.cancel);
+        let mut load = BulkLoad::new(&self.database, Arc::clone(handle), lock_timeout, cancel)?;
         let mut batches = planning.execute(plan);
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(|error| query_error(error, text))?;

@@ -6,26 +6,30 @@
 //!                                            ╰────────▶ merge ─▶ sorted files ─▶ BeginLoad ─▶ ingest ─▶ commit record
 //! ```
 //!
+//! Rows may come as slowly as a client sends them, so nothing is held while they do: no cutover waits and no old layout is
+//! kept. Slots are kept where they are from [`BulkLoad::finish`] on, and what was gathered for shards that have lost slots
+//! meanwhile goes to those that have them now, once.
+//!
 //! WHAT MAY NEVER HAPPEN: a part of a load stays after a failure or a crash; a reader sees a part of it; two rows of one
 //! key get in. The rows carry the load's timestamp, readers skip it until the commit record stands, and a restart takes
 //! back every load without one. The caller keeps other writers off the table meanwhile.
 
 use crate::database::{Database, Load, StoredLoad, apply_error, io_error};
-use crate::layout::LoadPass;
 use crate::meta::{MetaChange, MetaStore};
 use crate::session::Cancel;
-use crate::table::{RowEncoder, TableHandle};
+use crate::table::{RowEncoder, TableHandle, shard_of};
 use crate::view::ReadView;
 use arrow::record_batch::RecordBatch;
-use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
+use evenkeel_model::{Error, Result, ShardId, SlotMap, SqlState, Timestamp, Token};
 use evenkeel_storage::{Command, Durability, SortedRows};
 use parking_lot::Mutex;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, btree_map};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The buckets of a shard's buffer are told by this many bits of the token.
 const BUCKET_BITS: u32 = 8;
@@ -40,11 +44,9 @@ pub(crate) type Origin<'a> = dyn Fn(u64) -> Option<String> + Sync + 'a;
 pub(crate) struct BulkLoad {
     database: Arc<Database>,
     table: Arc<TableHandle>,
-    view: ReadView,
-    /// Slots stay where the view's layout has them: that is where the files go.
-    _pass: LoadPass,
-    /// Whether the table has rows that keys must be compared with.
-    check_existing: bool,
+    lock_timeout: Duration,
+    /// Where rows go that are gathered.
+    slots: SlotMap,
     directory: PathBuf,
     budget: usize,
     buffered: usize,
@@ -109,6 +111,14 @@ impl Bucket {
         &self.bytes[start..start + entry.row_len as usize]
     }
 
+    /// Adds a row of another bucket.
+    fn push(&mut self, entry: &Entry, from: &Bucket) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(from.key(entry));
+        self.bytes.extend_from_slice(from.row(entry));
+        self.entries.push(Entry { start, ..*entry });
+    }
+
     fn sort(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let key = |entry: &Entry| &bytes[entry.start..entry.start + entry.key_len as usize];
@@ -120,21 +130,22 @@ impl Bucket {
 }
 
 impl BulkLoad {
-    /// Begins a load. The caller holds the table for itself, so that `view` sees all there is.
-    pub(crate) fn new(view: ReadView, table: Arc<TableHandle>, cancel: Arc<Cancel>) -> Result<Self> {
-        let database = Arc::clone(&view.database);
-        let (pass, view) = pinned(view);
+    /// Begins a load. The caller holds the table for itself until it is over.
+    pub(crate) fn new(
+        database: &Arc<Database>,
+        table: Arc<TableHandle>,
+        lock_timeout: Duration,
+        cancel: Arc<Cancel>,
+    ) -> Result<Self> {
         let name = format!("load-{}", database.oracle.next()?.0);
         let directory = database.directory.join("tmp").join(name);
         std::fs::create_dir_all(&directory).map_err(|error| io_error("cannot make", &directory, &error))?;
-        let empty = view.exact_count(table.schema.id).is_some_and(|(rows, _)| rows == 0);
         Ok(Self {
-            check_existing: !empty && !table.schema.has_hidden_key(),
             budget: (database.settings().size("memory_limit") as usize / 4).clamp(8 << 20, 256 << 20),
-            database,
+            database: Arc::clone(database),
             table,
-            view,
-            _pass: pass,
+            lock_timeout,
+            slots: database.layout().slots.clone(),
             directory,
             buffered: 0,
             buffers: BTreeMap::new(),
@@ -157,7 +168,7 @@ impl BulkLoad {
         for row in 0..batch.num_rows() {
             key.clear();
             let token = encoder.key(row, &mut key)?;
-            let buffer = self.buffers.entry(self.view.layout.slots.route(token)).or_default();
+            let buffer = self.buffers.entry(self.slots.route(token)).or_default();
             let buffer = &mut buffer.buckets[(token.0 >> (64 - BUCKET_BITS)) as usize];
             let start = buffer.bytes.len();
             buffer.bytes.extend_from_slice(&key);
@@ -193,7 +204,7 @@ impl BulkLoad {
         Ok(())
     }
 
-    /// Makes the rows visible, durably. Returns how many they are.
+    /// Makes the rows visible, durably. Returns how many they are. Blocks while slots change hands.
     ///
     /// # Errors
     /// 23505 for a key that is there twice, or what the disk says: then nothing of the load remains.
@@ -201,19 +212,72 @@ impl BulkLoad {
         if self.rows == 0 {
             return Ok(0);
         }
+        let _pass = self.database.topology.begin_load();
+        // The caller holds the table alone: this sees all there is, and nothing comes to it.
+        let view = ReadView::latest(&self.database, self.lock_timeout);
+        self.follow(&view.layout.slots)?;
+        let empty = view.exact_count(self.table.schema.id).is_some_and(|(rows, _)| rows == 0);
+        let check_existing = !empty && !self.table.schema.has_hidden_key();
         let buffers = std::mem::take(&mut self.buffers);
         let load = self.register()?;
-        if let Err(error) = self.write_and_ingest(buffers, load, origin) {
-            self.withdraw(load);
+        let ingestion = Ingestion { to: &self, view, check_existing, load, origin };
+        if let Err(error) = ingestion.of(buffers) {
+            self.withdraw(&ingestion.view, load);
             return Err(error);
         }
         // From here on a failure leaves the rows hidden: the commit record may stand all the same.
-        self.publish(load).map_err(|error| {
+        self.publish(&ingestion.view, load).map_err(|error| {
             let message = format!("it is not known whether the load has committed: {}", error.message);
             Error { message, ..error }
                 .with_hint("open the database again: the load will then be there as a whole or not at all")
         })?;
         Ok(self.rows)
+    }
+
+    /// Gives rows whose slots have moved since they were gathered to the shards that have them now.
+    fn follow(&mut self, slots: &SlotMap) -> Result<()> {
+        if *slots == self.slots {
+            return Ok(());
+        }
+        self.slots = slots.clone();
+        for (_, buffer) in std::mem::take(&mut self.buffers) {
+            for (at, bucket) in buffer.buckets.into_iter().enumerate() {
+                for entry in &bucket.entries {
+                    let shard = self.slots.route(Token(entry.token));
+                    self.buffers.entry(shard).or_default().buckets[at].push(entry, &bucket);
+                }
+            }
+            for run in buffer.runs {
+                self.cancel.check()?;
+                self.part(&run)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes of a sorted run one for each shard that has slots of it.
+    fn part(&mut self, run: &Path) -> Result<()> {
+        let mut parts: BTreeMap<ShardId, (PathBuf, BufWriter<File>)> = BTreeMap::new();
+        let mut source = open_run(run)?;
+        while let Some(row) = read_row(&mut source).map_err(|error| io_error("cannot read", run, &error))? {
+            let shard = shard_of(&row.key, &self.slots);
+            let (path, part) = match parts.entry(shard) {
+                btree_map::Entry::Occupied(part) => part.into_mut(),
+                btree_map::Entry::Vacant(place) => {
+                    let path = self.directory.join(format!("{shard}-{}.run", self.runs));
+                    self.runs += 1;
+                    let file = File::create(&path).map_err(|error| io_error("cannot make", &path, &error))?;
+                    place.insert((path, BufWriter::with_capacity(RUN_BUFFER_BYTES, file)))
+                }
+            };
+            let written = write_row(part, row.ordinal, &row.key, &row.row);
+            written.map_err(|error| io_error("cannot write", path, &error))?;
+        }
+        for (shard, (path, mut part)) in parts {
+            part.flush().map_err(|error| io_error("cannot write", &path, &error))?;
+            self.buffers.entry(shard).or_default().runs.push(path);
+        }
+        std::fs::remove_file(run).map_err(|error| io_error("cannot remove", run, &error))
     }
 
     /// Takes the load's timestamp; readers above it skip its rows from here on.
@@ -224,13 +288,65 @@ impl BulkLoad {
         Ok(load)
     }
 
-    fn write_and_ingest(&self, buffers: BTreeMap<ShardId, Buffer>, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
+    /// The commit point: from here on readers see the rows.
+    fn publish(&self, view: &ReadView, load: Timestamp) -> Result<()> {
+        let table = self.table.schema.id;
+        let commit = {
+            let mut loads = self.database.loads.write();
+            let commit = self.database.oracle.next()?;
+            let mut change = MetaChange::default();
+            change.put(&format!("load/{}", load.0), &StoredLoad { table, commit })?;
+            self.database.meta.commit(change)?;
+            loads.iter_mut().filter(|l| l.load == load).for_each(|l| l.commit = Some(commit));
+            commit
+        };
+        for shard in view.layout.shards.values() {
+            let counted = shard.apply(&Command::FinishLoad { load }, Durability::Synced);
+            shard.note_load(table, commit);
+            // The rows are committed; counters that could not be written are made good at the next start.
+            if let Err(error) = counted {
+                self.database.registry.report_background(&apply_error(error));
+            }
+        }
+        self.database.loads.write().iter_mut().filter(|l| l.load == load).for_each(|l| l.counted = true);
+        Ok(())
+    }
+
+    fn withdraw(&self, view: &ReadView, load: Timestamp) {
+        let mut clean = true;
+        for shard in view.layout.shards.values() {
+            if let Err(error) = shard.apply(&Command::AbortLoad { load }, Durability::Synced) {
+                clean = false;
+                self.database.registry.report_background(&apply_error(error));
+            }
+        }
+        // Rows that could not be taken back stay hidden, and the next start takes them back.
+        if clean {
+            self.database.loads.write().retain(|other| other.load != load);
+        }
+    }
+}
+
+/// What was gathered, on its way into the shards.
+struct Ingestion<'l> {
+    to: &'l BulkLoad,
+    /// All there is in the table.
+    view: ReadView,
+    /// Whether the table has rows that keys must be compared with.
+    check_existing: bool,
+    load: Timestamp,
+    origin: &'l Origin<'l>,
+}
+
+impl Ingestion<'_> {
+    /// Writes and takes in what was gathered, shard by shard, on as many threads as there are processors.
+    fn of(&self, buffers: BTreeMap<ShardId, Buffer>) -> Result<()> {
         let work = Mutex::new(buffers.into_iter().collect::<Vec<_>>());
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         let worker = || -> Result<()> {
             loop {
                 let Some((shard, buffer)) = work.lock().pop() else { return Ok(()) };
-                self.ingest_shard(shard, buffer, load, origin)?;
+                self.shard(shard, buffer)?;
             }
         };
         std::thread::scope(|scope| {
@@ -244,49 +360,50 @@ impl BulkLoad {
         })
     }
 
-    fn ingest_shard(&self, id: ShardId, mut buffer: Buffer, load: Timestamp, origin: &Origin<'_>) -> Result<()> {
-        let shard = self.view.layout.shard(id)?;
-        let mut files = SortedRows::new(shard, &self.database.store, &self.directory, load);
+    fn shard(&self, id: ShardId, mut buffer: Buffer) -> Result<()> {
+        let (shard, load, table) = (self.view.layout.shard(id)?, self.load, self.to.table.schema.id);
+        let mut files = SortedRows::new(shard, &self.to.database.store, &self.to.directory, load);
         if buffer.runs.is_empty() {
             let mut last: Option<(&[u8], u64)> = None;
             let rows = buffer.sorted().map(|(bucket, entry)| {
                 let key = bucket.key(entry);
                 let duplicate = last.filter(|(last, _)| *last == key).map(|(_, ordinal)| ordinal);
                 last = Some((key, entry.ordinal));
-                self.check_key(key, entry.ordinal, duplicate, origin)?;
+                self.check_key(key, entry.ordinal, duplicate)?;
                 Ok((key, bucket.row(entry)))
             });
             files.write(rows)?;
         } else {
-            self.merge(&mut buffer, &mut files, origin)?;
+            self.merge(&mut buffer, &mut files)?;
         }
-        let begin = Command::BeginLoad { load, table: self.table.schema.id, counts: files.counts() };
+        let begin = Command::BeginLoad { load, table, counts: files.counts() };
         shard.apply(&begin, Durability::Synced).map_err(apply_error)?;
-        self.cancel.check()?;
+        self.to.cancel.check()?;
         shard.ingest(files.files())?;
         // The files bypass what every other change goes through.
-        shard.owe_load(self.table.schema.id, load)
+        shard.owe_load(table, load)
     }
 
     /// Merges the runs with what is still in memory.
-    fn merge(&self, buffer: &mut Buffer, files: &mut SortedRows<'_>, origin: &Origin<'_>) -> Result<()> {
+    fn merge(&self, buffer: &mut Buffer, files: &mut SortedRows<'_>) -> Result<()> {
         let mut merged = Merge::new(buffer)?;
         let mut last: Option<(Vec<u8>, u64)> = None;
         let mut next = || -> Result<Option<(Vec<u8>, Vec<u8>)>> {
             let Some(row) = merged.next()? else { return Ok(None) };
             let duplicate = last.as_ref().filter(|(key, _)| *key == row.key).map(|(_, ordinal)| *ordinal);
-            self.check_key(&row.key, row.ordinal, duplicate, origin)?;
-            self.cancel.check()?;
+            self.check_key(&row.key, row.ordinal, duplicate)?;
+            self.to.cancel.check()?;
             last = Some((row.key.clone(), row.ordinal));
             Ok(Some((row.key, row.row)))
         };
         files.write(std::iter::from_fn(|| next().transpose()))
     }
 
-    fn check_key(&self, key: &[u8], ordinal: u64, duplicate: Option<u64>, origin: &Origin<'_>) -> Result<()> {
-        let described = || evenkeel_storage::codec::key::describe(&self.table.key_types(), key);
+    fn check_key(&self, key: &[u8], ordinal: u64, duplicate: Option<u64>) -> Result<()> {
+        let (table, origin) = (&self.to.table, self.origin);
+        let described = || evenkeel_storage::codec::key::describe(&table.key_types(), key);
         let place = |ordinal: u64| origin(ordinal).map_or_else(String::new, |place| format!("{place}: "));
-        let columns = || self.table.schema.names(&self.table.schema.primary_key).join(", ");
+        let columns = || table.schema.names(&table.schema.primary_key).join(", ");
         if let Some(first) = duplicate {
             let earlier = origin(first).map_or_else(String::new, |place| format!(", first in {place}"));
             return Err(self.duplicate().with_detail(format!(
@@ -296,7 +413,7 @@ impl BulkLoad {
                 described()
             )));
         }
-        if self.check_existing && self.view.get(self.table.schema.id, key, |_| ())?.is_some() {
+        if self.check_existing && self.view.get(table.schema.id, key, |_| ())?.is_some() {
             let detail = format!("{}the key ({}) = {} exists already", place(ordinal), columns(), described());
             return Err(self.duplicate().with_detail(detail));
         }
@@ -304,47 +421,9 @@ impl BulkLoad {
     }
 
     fn duplicate(&self) -> Error {
-        duplicate_key(&self.table.schema.name).with_hint(
+        duplicate_key(&self.to.table.schema.name).with_hint(
             "nothing was loaded; load into a table without a primary key, then INSERT … QUERY … ON CONFLICT DO NOTHING",
         )
-    }
-
-    /// The commit point: from here on readers see the rows.
-    fn publish(&self, load: Timestamp) -> Result<()> {
-        let table = self.table.schema.id;
-        let commit = {
-            let mut loads = self.database.loads.write();
-            let commit = self.database.oracle.next()?;
-            let mut change = MetaChange::default();
-            change.put(&format!("load/{}", load.0), &StoredLoad { table, commit })?;
-            self.database.meta.commit(change)?;
-            loads.iter_mut().filter(|l| l.load == load).for_each(|l| l.commit = Some(commit));
-            commit
-        };
-        for shard in self.view.layout.shards.values() {
-            let counted = shard.apply(&Command::FinishLoad { load }, Durability::Synced);
-            shard.note_load(table, commit);
-            // The rows are committed; counters that could not be written are made good at the next start.
-            if let Err(error) = counted {
-                self.database.registry.report_background(&apply_error(error));
-            }
-        }
-        self.database.loads.write().iter_mut().filter(|l| l.load == load).for_each(|l| l.counted = true);
-        Ok(())
-    }
-
-    fn withdraw(&self, load: Timestamp) {
-        let mut clean = true;
-        for shard in self.view.layout.shards.values() {
-            if let Err(error) = shard.apply(&Command::AbortLoad { load }, Durability::Synced) {
-                clean = false;
-                self.database.registry.report_background(&apply_error(error));
-            }
-        }
-        // Rows that could not be taken back stay hidden, and the next start takes them back.
-        if clean {
-            self.database.loads.write().retain(|other| other.load != load);
-        }
     }
 }
 
@@ -352,13 +431,6 @@ impl Drop for BulkLoad {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// The same view by a layout that stays.
-fn pinned(view: ReadView) -> (LoadPass, ReadView) {
-    let pass = view.database.topology.begin_load();
-    let layout = view.database.topology.layout();
-    (pass, view.by(layout))
 }
 
 /// 23505 for a table.
@@ -370,13 +442,23 @@ pub(crate) fn duplicate_key(table: &str) -> Error {
 fn write_run(buffer: &mut Buffer, path: &std::path::Path) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     for (bucket, entry) in buffer.sorted() {
-        file.write_all(&entry.key_len.to_le_bytes())?;
-        file.write_all(&entry.row_len.to_le_bytes())?;
-        file.write_all(&entry.ordinal.to_le_bytes())?;
-        file.write_all(bucket.key(entry))?;
-        file.write_all(bucket.row(entry))?;
+        write_row(&mut file, entry.ordinal, bucket.key(entry), bucket.row(entry))?;
     }
     file.flush()
+}
+
+/// length of the key (4) · of the row (4) · ordinal (8) · key · row
+fn write_row(file: &mut impl Write, ordinal: u64, key: &[u8], row: &[u8]) -> std::io::Result<()> {
+    file.write_all(&(key.len() as u32).to_le_bytes())?;
+    file.write_all(&(row.len() as u32).to_le_bytes())?;
+    file.write_all(&ordinal.to_le_bytes())?;
+    file.write_all(key)?;
+    file.write_all(row)
+}
+
+fn open_run(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).map_err(|error| io_error("cannot read", path, &error))?;
+    Ok(BufReader::with_capacity(RUN_BUFFER_BYTES, file))
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -395,11 +477,7 @@ struct Merge<'b> {
 
 impl<'b> Merge<'b> {
     fn new(buffer: &'b mut Buffer) -> Result<Self> {
-        let open = |path: &PathBuf| {
-            let file = File::open(path).map_err(|error| io_error("cannot read", path, &error))?;
-            Ok(BufReader::with_capacity(RUN_BUFFER_BYTES, file))
-        };
-        let runs = buffer.runs.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let runs = buffer.runs.iter().map(|path| open_run(path)).collect::<Result<Vec<_>>>()?;
         let mut merge = Self { runs, memory: Box::new(buffer.sorted()), heap: BinaryHeap::new() };
         for source in 0..=merge.runs.len() {
             merge.pull(source)?;

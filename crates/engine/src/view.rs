@@ -46,11 +46,6 @@ impl ReadView {
         Self { database: Arc::clone(database), read, layout, _pin: pin, writes, lock_timeout }
     }
 
-    /// The same view by another layout.
-    pub(crate) fn by(self, layout: Arc<Layout>) -> Self {
-        Self { layout, ..self }
-    }
-
     /// The same database as it was at an earlier time, without the transaction's own writes.
     pub(crate) fn as_of(&self, read: Timestamp) -> Self {
         let pin = Arc::new(self.database.snapshots.pin(|| read));
