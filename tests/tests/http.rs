@@ -19,3 +19,5 @@ mod ground;
 mod logins;
 #[path = "http/metrics.rs"]
 mod metrics;
+#[path = "http/silence.rs"]
+mod silence;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use evenkeel_model::{Error, SqlState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower_http::timeout::TimeoutError;
 use utoipa::ToSchema;
 
 /// What went wrong, as it is answered.
@@ -132,9 +133,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let body = Json::<T>::from_request(request, state).await;
-        body.map(|Json(body)| Self(body)).map_err(|error| Problem::http(error.status(), error.body_text()))
+        match Json::<T>::from_request(request, state).await {
+            Ok(Json(body)) => Ok(Self(body)),
+            Err(error) if was_silent(&error) => {
+                Err(Problem::http(StatusCode::REQUEST_TIMEOUT, "the rest of the request's body did not come"))
+            }
+            Err(error) => Err(Problem::http(error.status(), error.body_text())),
+        }
     }
+}
+
+/// Whether a client paused for too long.
+fn was_silent(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<TimeoutError>() || error.source().is_some_and(was_silent)
 }
 
 /// What stands behind the `?`.

@@ -3,27 +3,31 @@
 use crate::login::Logins;
 use crate::problem::Problem;
 use crate::{api, metrics};
-use axum::extract::connect_info::Connected;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::serve::{IncomingStream, Listener};
 use evenkeel_engine::Database;
 use evenkeel_model::{Error, Result, SqlState};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::timeout::TimeoutBody;
 
 /// After an error of the listener itself (no file handles left, say).
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -95,6 +99,11 @@ impl Shared {
         let mut phase = self.phase.subscribe();
         let ended = phase.wait_for(|phase| *phase >= wanted).await.is_err();
         debug_assert!(!ended, "the server holds the sender");
+    }
+
+    /// How long a client may be silent where it has the word.
+    fn idle_max(&self) -> Duration {
+        Duration::from_millis(self.database.setting_duration_ms("http_idle_timeout"))
     }
 
     /// Connections by protocol.
@@ -178,21 +187,50 @@ impl Server {
     /// Serves until it is stopped and everything is answered.
     pub async fn serve(self) {
         let Self { listener, tls, shared } = self;
-        let Ok(address) = listener.local_addr() else { return };
-        let accepting = Accepting::start(listener, address, tls, &shared);
-        let service = routes(&shared).into_make_service_with_connect_info::<Peer>();
-        let ending = Arc::clone(&shared);
-        let serving =
-            axum::serve(accepting, service).with_graceful_shutdown(async move { ending.reached(Phase::Ending).await });
+        let mut accepting = Accepting::start(listener, tls, &shared);
+        let routes = routes(&shared);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shared.reached(Phase::Ending) => break,
+                Some(_) = connections.join_next() => {}
+                (connection, peer) = accepting.next() => {
+                    let routes = routes.clone().layer(axum::Extension(ConnectInfo(peer)));
+                    connections.spawn(answer(Arc::clone(&shared), connection, routes));
+                }
+            }
+        }
+        drop(accepting);
         let stopping = async {
             shared.reached(Phase::Stopping).await;
             tokio::time::sleep(END_MAX).await;
         };
         tokio::select! {
-            // It never fails.
-            _ = serving => {}
+            () = async { while connections.join_next().await.is_some() {} } => {}
             () = stopping => {}
         }
+    }
+}
+
+/// Answers the requests of a connection, one after another, until it ends, or the server does. It may be silent for so
+/// long before each: those who only hold connections hold them from others.
+async fn answer(shared: Arc<Shared>, connection: Connection, routes: axum::Router) {
+    let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(shared.idle_max());
+    let service = TowerToHyperService::new(routes);
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(connection), service));
+    tokio::select! {
+        biased;
+        outcome = serving.as_mut() => return ended(outcome),
+        () = shared.reached(Phase::Ending) => serving.as_mut().graceful_shutdown(),
+    }
+    ended(serving.await);
+}
+
+fn ended(outcome: std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended");
     }
 }
 
@@ -249,6 +287,8 @@ fn routes(shared: &Arc<Shared>) -> axum::Router {
 async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let id = request.headers().get("x-request-id").cloned();
+    let idle_max = shared.idle_max();
+    let request = request.map(|body| Body::new(TimeoutBody::new(idle_max, body)));
     let mut response = next.run(request).await;
     response.headers_mut().entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
@@ -261,20 +301,13 @@ async fn around(State(shared): State<Arc<Shared>>, request: Request, next: Next)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
-impl Connected<IncomingStream<'_, Accepting>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
-        *stream.remote_addr()
-    }
-}
-
 /// Connections that are ready for their first request: a client that is slow to agree on encryption keeps nobody.
 pub(crate) struct Accepting {
     ready: mpsc::Receiver<(Connection, Peer)>,
-    address: SocketAddr,
 }
 
 impl Accepting {
-    fn start(listener: TcpListener, address: SocketAddr, tls: Option<TlsAcceptor>, shared: &Arc<Shared>) -> Self {
+    fn start(listener: TcpListener, tls: Option<TlsAcceptor>, shared: &Arc<Shared>) -> Self {
         let (sender, ready) = mpsc::channel(1);
         let shared = Arc::clone(shared);
         tokio::spawn(async move {
@@ -301,7 +334,14 @@ impl Accepting {
                 }
             }
         });
-        Self { ready, address }
+        Self { ready }
+    }
+
+    async fn next(&mut self) -> (Connection, Peer) {
+        match self.ready.recv().await {
+            Some(accepted) => accepted,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -317,22 +357,6 @@ async fn prepare(socket: tokio::net::TcpStream, tls: Option<TlsAcceptor>) -> Opt
             None
         }
         Err(_) => None,
-    }
-}
-
-impl Listener for Accepting {
-    type Io = Connection;
-    type Addr = Peer;
-
-    async fn accept(&mut self) -> (Connection, Peer) {
-        match self.ready.recv().await {
-            Some(accepted) => accepted,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Peer> {
-        Ok(Peer(self.address))
     }
 }
 

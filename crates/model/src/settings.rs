@@ -173,6 +173,20 @@ pub const SETTINGS: &[Setting] = &[
         description: "A shard that fills more than this part of its disk is hot; 0 means never.",
     },
     Setting {
+        name: "http_idle_timeout",
+        kind: SettingKind::Duration { min_ms: 10, max_ms: DAY_MS },
+        default: "1min",
+        scope: SettingScope::System,
+        description: "An HTTP connection that has not sent the whole head of its first or next request after this long, or pauses so long in a request's body, is ended.",
+    },
+    Setting {
+        name: "idle_in_statement_timeout",
+        kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
+        default: "10min",
+        scope: SettingScope::System,
+        description: "A connection that keeps a statement waiting for longer, for rows of a COPY FROM STDIN or to be fetched on, is ended; 0 means never.",
+    },
+    Setting {
         name: "idle_in_transaction_timeout",
         kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
         default: "0",
@@ -206,6 +220,13 @@ pub const SETTINGS: &[Setting] = &[
         default: "2000",
         scope: SettingScope::System,
         description: "Network connections at the same time; 0 means any number.",
+    },
+    Setting {
+        name: "max_connections_per_user",
+        kind: SettingKind::Integer { min: 0, max: 100_000 },
+        default: "0",
+        scope: SettingScope::System,
+        description: "Network connections of one user at the same time, admins excepted; 0 means any number.",
     },
     Setting {
         name: "max_message_size",
@@ -262,6 +283,13 @@ pub const SETTINGS: &[Setting] = &[
         default: "on",
         scope: SettingScope::System,
         description: "Whether a migration backs off while statements take longer than they did before it.",
+    },
+    Setting {
+        name: "query_memory_limit",
+        kind: SettingKind::Size { min: 16 * MIB, max: 1 << 50 },
+        default: "256MiB",
+        scope: SettingScope::System,
+        description: "Memory for the sorts, joins and aggregates of one query, as a part of memory_limit; beyond it they spill to disk, and what cannot is refused.",
     },
     Setting {
         name: "rebalance_check_interval",
