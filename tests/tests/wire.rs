@@ -12,6 +12,10 @@ mod extended;
 mod ground;
 #[path = "wire/hostile.rs"]
 mod hostile;
+#[path = "wire/limits.rs"]
+mod limits;
+#[path = "wire/silence.rs"]
+mod silence;
 #[path = "wire/simple.rs"]
 mod simple;
 #[path = "wire/values.rs"]

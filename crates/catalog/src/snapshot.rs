@@ -96,6 +96,7 @@ pub struct Function {
 pub struct User {
     pub name: String,
     pub role: Role,
+    pub connection_limit: Option<u32>,
     pub created_at_ms: i64,
 }
 

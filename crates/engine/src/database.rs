@@ -16,7 +16,7 @@ use crate::background::Background;
 use crate::layout::{Layout, Topology};
 use crate::meta::{Meta, MetaChange, MetaStore};
 use crate::oracle::{Oracle, now_ms};
-use crate::planning::Planner;
+use crate::planning::{Memory, Planner};
 use crate::rebalancing::Rebalancing;
 use crate::registry::Registry;
 use crate::settings::{ConfiguredSettings, SystemSettings};
@@ -184,7 +184,7 @@ impl Database {
         }
         let spill = fresh_directory(&directory.join("tmp"))?;
         let schemas = load_schemas(&meta)?;
-        let planner = Planner::new(&spill, effective.size("memory_limit") as usize)?;
+        let planner = Planner::new(&spill, query_memory(&effective))?;
         let database = Arc::new(Self {
             directory: directory.to_path_buf(),
             oracle: Oracle::open(Arc::clone(&meta))?,
@@ -668,4 +668,9 @@ fn load_schemas(meta: &Meta) -> Result<Schemas> {
         tables: tables.into_iter().map(|(name, table)| (name, Arc::new(TableHandle::new(table)))).collect(),
         views: views.into_iter().collect(),
     })
+}
+
+/// What statements may have of the memory.
+pub(crate) fn query_memory(settings: &Settings) -> Memory {
+    Memory { all: settings.size("memory_limit") as usize, one: settings.size("query_memory_limit") as usize }
 }

@@ -65,9 +65,10 @@ pub(crate) fn query_error(error: DataFusionError, text: &str) -> Error {
 }
 
 fn out_of_memory(message: &str) -> Error {
-    Error::new(SqlState::OutOfMemory, "the query needs more memory than memory_limit allows")
+    let limit = crate::memory::refused_by(message);
+    Error::new(SqlState::OutOfMemory, format!("the query needs more memory than {limit} allows"))
         .with_detail(message.replace('\n', " "))
-        .with_hint("raise memory_limit, or read less at once")
+        .with_hint(format!("raise {limit}, or read less at once"))
 }
 
 /// An error of ours that a shared error carries.

@@ -27,6 +27,7 @@ mod latency;
 mod layout;
 mod load;
 mod measures;
+mod memory;
 mod meta;
 mod naming;
 mod operators;

@@ -136,11 +136,13 @@ impl Session {
     /// Reads and describes a statement. `declared` are the types that the client gives some of its parameters.
     ///
     /// # Errors
-    /// What planning the statement would say: syntax, unknown tables and columns, types that do not fit.
+    /// What planning the statement would say: syntax, unknown tables and columns, types that do not fit; 25P02 in a block
+    /// that has failed.
     pub async fn parse(&self, text: &str, declared: &[Option<ColumnType>]) -> Result<Parsed> {
         let kind = evenkeel_pql::parse_statement(text)?.kind;
         let mut state = self.inner.state.lock().await;
         self.inner.identify(&mut state)?;
+        crate::statement::check_failed(&state, &kind)?;
         // What it may not do, its user is told when it is prepared, and asked again each time it is carried out.
         self.inner.permit(&mut state, &kind)?;
         self.inner.parse(&state, kind, text, declared).await

@@ -5,6 +5,7 @@ use crate::access::{Identity, Need, authorize, may_read};
 use crate::arithmetic::CheckedArithmetic;
 use crate::database::Schemas;
 use crate::error::{external, offset, query_error, undefined_table};
+use crate::memory;
 use crate::pg::{self, Shown};
 use crate::scan::TableScan;
 use crate::spelling::respell;
@@ -38,6 +39,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::mpsc;
@@ -66,6 +68,8 @@ const VIEW_DEPTH_MAX: usize = 32;
 pub(crate) struct Planner {
     spill: PathBuf,
     base: RwLock<Arc<SessionState>>,
+    /// What one query may have of the memory, in bytes.
+    query_memory: AtomicUsize,
     /// Plans run on threads of their own, so that a query that computes for long keeps nobody from being answered, or
     /// from being cancelled. `None` only while it is being shut down.
     threads: Option<Runtime>,
@@ -83,8 +87,8 @@ impl Drop for Planner {
 }
 
 impl Planner {
-    pub(crate) fn new(spill: &Path, memory_limit: usize) -> Result<Self> {
-        let base = base_state(spill, memory_limit).map_err(|error| query_error(error, ""))?;
+    pub(crate) fn new(spill: &Path, memory: Memory) -> Result<Self> {
+        let base = base_state(spill, memory).map_err(|error| query_error(error, ""))?;
         // More than there are processors: a join that computes for long without a pause holds a thread each of its parts,
         // also when it was cancelled, and the others' queries have to go on beside it.
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -94,14 +98,21 @@ impl Planner {
             .enable_all()
             .build()
             .map_err(|error| Error::new(SqlState::IoError, format!("cannot start the query threads: {error}")))?;
-        Ok(Self { spill: spill.to_path_buf(), base: RwLock::new(Arc::new(base)), threads: Some(threads) })
+        let (spill, base, query_memory) = (spill.to_path_buf(), RwLock::new(Arc::new(base)), memory.one.into());
+        Ok(Self { spill, base, query_memory, threads: Some(threads) })
     }
 
     /// Statements planned from now on share this much memory.
-    pub(crate) fn set_memory_limit(&self, bytes: usize) {
-        if let Ok(base) = base_state(&self.spill, bytes) {
+    pub(crate) fn set_memory(&self, memory: Memory) {
+        if let Ok(base) = base_state(&self.spill, memory) {
             *self.base.write() = Arc::new(base);
+            self.query_memory.store(memory.one, Ordering::Relaxed);
         }
+    }
+
+    /// What one query may have of the memory, in bytes.
+    pub(crate) fn query_memory(&self) -> usize {
+        self.query_memory.load(Ordering::Relaxed)
     }
 
     /// Where plans run.
@@ -133,7 +144,18 @@ impl Planner {
     }
 }
 
-fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
+/// What queries compute in, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    /// All together.
+    pub(crate) all: usize,
+    /// One of them.
+    pub(crate) one: usize,
+}
+
+fn base_state(spill: &Path, memory: Memory) -> DfResult<SessionState> {
+    // How a query goes about it depends on what it may have; a query that may have half of it all may as well plan with all.
+    let memory_limit = memory.all.min(memory.one.saturating_mul(2));
     let cores = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
     let mut config = SessionConfig::new()
         .with_default_catalog_and_schema(CATALOG, PUBLIC)
@@ -151,7 +173,7 @@ fn base_state(spill: &Path, memory_limit: usize) -> DfResult<SessionState> {
     options.execution.sort_spill_reservation_bytes = (memory_limit / 16).min(10 << 20);
     let tops = NonZeroUsize::new(3).unwrap_or(NonZeroUsize::MIN);
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_limit), tops)))
+        .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory.all), tops)))
         .with_max_spill_merge_fan_in(MERGED_RUNS_MAX)
         .with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill.to_path_buf()])),
@@ -472,6 +494,8 @@ pub(crate) struct Planning<'a> {
     pub(crate) state: SessionState,
     pub(crate) text: &'a str,
     pub(crate) threads: Handle,
+    /// Bytes that its query may have of all queries' memory.
+    pub(crate) memory: usize,
 }
 
 /// The batches of a running plan. Dropping it stops the plan.
@@ -521,6 +545,11 @@ impl Planning<'_> {
         plan.with_param_values(ParamValues::from(parameters.to_vec())).map_err(|error| query_error(error, self.text))
     }
 
+    /// What is left of a plan when it is simplified.
+    pub(crate) fn optimized(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        self.state.optimize(plan).map_err(|error| query_error(error, self.text))
+    }
+
     /// Optimizes a plan and decides how it runs.
     pub(crate) async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         self.state.create_physical_plan(plan).await.map_err(|error| query_error(error, self.text))
@@ -529,7 +558,9 @@ impl Planning<'_> {
     /// Starts a plan.
     pub(crate) fn execute(&self, plan: Arc<dyn ExecutionPlan>) -> Batches {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let task = self.threads.spawn(drive(plan, self.state.task_ctx(), sender)).abort_handle();
+        let runtime = memory::of_query(self.state.runtime_env(), self.memory);
+        let context = Arc::new(TaskContext::from(&self.state).with_runtime(runtime));
+        let task = self.threads.spawn(drive(plan, context, sender)).abort_handle();
         Batches { receiver, task }
     }
 }

@@ -274,6 +274,24 @@ impl Session {
         Self::of_user(database, &options)
     }
 
+    /// Whose it is.
+    pub fn user(&self) -> &str {
+        &self.inner.user
+    }
+
+    /// How many connections its user may have at the same time, at this moment: what the user's own limit says, else the
+    /// setting. `None` where there is no limit, and for admins: one of them may have to raise it.
+    pub fn connections_max(&self) -> Option<u32> {
+        if self.inner.identity().is_ok_and(|identity| identity.is_unrestricted()) {
+            return None;
+        }
+        let database = self.database();
+        let own = database.users().get(self.user()).ok().and_then(|user| user.connection_limit);
+        let all =
+            || u32::try_from(database.setting_integer("max_connections_per_user")).ok().filter(|limit| *limit > 0);
+        own.or_else(all)
+    }
+
     /// Its number in SYSTEM.SESSIONS.
     pub fn id(&self) -> u64 {
         self.inner.id
@@ -335,6 +353,15 @@ impl Session {
         if let Some(cancel) = self.inner.running.lock().as_ref() {
             cancel.ask();
         }
+    }
+
+    /// Leaves an open transaction block failed: its client was told of an error that is none of its statements'.
+    pub async fn fail_block(&self) {
+        let mut state = self.inner.state.lock().await;
+        if let Some(transaction) = &mut state.transaction {
+            transaction.failed = true;
+        }
+        self.inner.note_transaction(&state);
     }
 
     /// Whether a transaction block is open.
@@ -479,7 +506,8 @@ impl SessionInner {
     /// Prepares to plan a statement.
     pub(crate) fn planning<'t>(&self, names: Names, text: &'t str) -> Result<Planning<'t>> {
         let planner = &self.database.planner;
-        Ok(Planning { state: planner.state(names), text, threads: planner.threads()? })
+        let (threads, memory) = (planner.threads()?, planner.query_memory());
+        Ok(Planning { state: planner.state(names), text, threads, memory })
     }
 
     pub(crate) fn duration(&self, state: &SessionState, name: &str) -> Duration {

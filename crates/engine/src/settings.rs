@@ -2,7 +2,7 @@
 //!
 //! Only the first is kept in the database; the second comes with every start, and anew while the server runs.
 
-use crate::database::{Database, LOCK};
+use crate::database::{Database, LOCK, query_memory};
 use crate::meta::{Meta, MetaChange, MetaStore};
 use crate::oracle::now_ms;
 use evenkeel_model::{Error, Result, Setting, SettingScope, Settings, SqlState};
@@ -123,7 +123,7 @@ impl Database {
     fn take_effect(&self, settings: &SystemSettings) {
         let effective = settings.effective();
         self.store.set_cache_bytes(effective.size("cache_size") as usize);
-        self.planner.set_memory_limit(effective.size("memory_limit") as usize);
+        self.planner.set_memory(query_memory(&effective));
         *self.effective.write() = std::sync::Arc::new(effective);
     }
 

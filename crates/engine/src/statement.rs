@@ -9,6 +9,7 @@ use crate::session::{SessionInner, SessionState};
 use crate::transaction::Transaction;
 use crate::types::{fold, last_name};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use evenkeel_model::{Error, Result, Setting, SettingScope, SqlState};
 use evenkeel_pql::ast::{CopySource, Statement, StatementKind};
@@ -54,9 +55,7 @@ impl SessionInner {
     /// A failed block takes nothing but its end; schema changes and administration stand outside blocks.
     pub(crate) fn check_block(&self, state: &SessionState, kind: &StatementKind) -> Result<()> {
         let Some(transaction) = &state.transaction else { return Ok(()) };
-        if transaction.failed && !ends_block(kind) {
-            return Err(failed_block());
-        }
+        check_failed(state, kind)?;
         if let Some(what) = outside_blocks(kind) {
             return Err(Error::new(
                 SqlState::ActiveTransaction,
@@ -189,17 +188,28 @@ impl SessionInner {
     /// Plans a query with names to look its tables up in.
     pub(crate) async fn plan_with<'t>(
         &self,
+        names: Names,
+        query: sql::Query,
+        text: &'t str,
+    ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
+        let (planning, plan) = self.outline(names, query, text).await?;
+        let plan = planning.physical(&plan).await?;
+        Ok((planning, plan))
+    }
+
+    /// What a query does, before it is decided how.
+    pub(crate) async fn outline<'t>(
+        &self,
         mut names: Names,
         mut query: sql::Query,
         text: &'t str,
-    ) -> Result<(crate::planning::Planning<'t>, Arc<dyn ExecutionPlan>)> {
+    ) -> Result<(crate::planning::Planning<'t>, LogicalPlan)> {
         name_columns(&mut query);
         let mut statement = sql::Statement::Query(Box::new(query));
         resolve(&mut statement, &mut names, text)?;
         let sql::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
         let planning = self.planning(names, text)?;
         let plan = planning.query(*query, &[] as &[ScalarValue]).await?;
-        let plan = planning.physical(&plan).await?;
         Ok((planning, plan))
     }
 
@@ -376,6 +386,13 @@ fn unsupported(statement: &sql::Statement) -> Error {
     let text = statement.to_string();
     let verb: Vec<&str> = text.split_whitespace().take(2).collect();
     Error::unsupported(format!("{} is not supported", verb.join(" ")))
+}
+
+/// # Errors
+/// 25P02 in a failed block, but for what ends it.
+pub(crate) fn check_failed(state: &SessionState, kind: &StatementKind) -> Result<()> {
+    let failed = state.transaction.as_ref().is_some_and(|transaction| transaction.failed);
+    if failed && !ends_block(kind) { Err(failed_block()) } else { Ok(()) }
 }
 
 fn failed_block() -> Error {

@@ -158,7 +158,7 @@ pub enum ShardStatement {
 pub enum UserStatement {
     /// `CREATE USER [IF NOT EXISTS] name PASSWORD '…' [ROLE role]`
     Create { name: sql::Ident, if_not_exists: bool, password: Password, role: Role },
-    /// `ALTER USER name PASSWORD '…'`, `ALTER USER name SET ROLE role`
+    /// `ALTER USER name PASSWORD '…'`, `ALTER USER name SET ROLE role`, `ALTER USER name CONNECTION LIMIT n`
     Alter { name: sql::Ident, change: UserChange },
     /// `DROP USER [IF EXISTS] name, …`
     Drop { names: Vec<sql::Ident>, if_exists: bool },
@@ -173,6 +173,8 @@ pub enum UserStatement {
 pub enum UserChange {
     Password(Password),
     Role(Role),
+    /// Connections at the same time; `None`, written -1, where the setting for all users says.
+    ConnectionLimit(Option<u32>),
 }
 
 /// What is granted or taken back.

@@ -222,6 +222,10 @@ impl Display for UserStatement {
             UserStatement::Alter { name, change: UserChange::Role(role) } => {
                 write!(f, "ALTER USER {name} SET ROLE {role}")
             }
+            UserStatement::Alter { name, change: UserChange::ConnectionLimit(limit) } => {
+                let limit = limit.map_or(-1, i64::from);
+                write!(f, "ALTER USER {name} CONNECTION LIMIT {limit}")
+            }
             UserStatement::Drop { names, if_exists } => {
                 write!(f, "DROP USER {}{}", if *if_exists { "IF EXISTS " } else { "" }, listed(names, ", "))
             }

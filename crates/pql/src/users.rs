@@ -11,7 +11,7 @@ use nom::branch::alt;
 use nom::combinator::{cut, map, opt, value};
 use nom::sequence::{preceded, terminated};
 use sqlparser::ast as sql;
-use sqlparser::tokenizer::TokenWithSpan;
+use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::ast::{Password, Right, StatementKind, UserChange, UserStatement};
 use crate::tokens::*;
@@ -56,8 +56,23 @@ fn alter(input: Tokens<'_>) -> Parsed<'_, UserStatement> {
     let (input, name) = preceded((keyword("ALTER"), user), name).parse(input)?;
     let new_password = map(preceded(opt(keyword("WITH")), password), UserChange::Password);
     let new_role = map(preceded((opt(keyword("SET")), keyword("ROLE")), cut(role)), UserChange::Role);
-    let (input, change) = alt((new_password, new_role)).parse(input)?;
+    let words = preceded(opt(keyword("WITH")), keywords(&["CONNECTION", "LIMIT"]));
+    let new_limit = map(preceded(words, cut(limit)), UserChange::ConnectionLimit);
+    let (input, change) = alt((new_password, new_role, new_limit)).parse(input)?;
     Ok((input, UserStatement::Alter { name, change }))
+}
+
+/// A number of connections, or -1 for no limit of the user's own.
+fn limit(input: Tokens<'_>) -> Parsed<'_, Option<u32>> {
+    let (rest, minus) = opt(symbol(Token::Minus, "-")).parse(input)?;
+    let (rest, limit) = number("a number of connections")(rest)?;
+    match minus {
+        None => Ok((rest, Some(limit))),
+        Some(()) if limit == 1 => Ok((rest, None)),
+        Some(()) => {
+            refuse(input, crate::sql::syntax(format!("-{limit} is not a number of connections")).with_hint("-1"))
+        }
+    }
 }
 
 fn password(input: Tokens<'_>) -> Parsed<'_, Password> {

@@ -7,7 +7,7 @@ use crate::copying;
 use crate::decode;
 use crate::encode::{describe, formats};
 use crate::error::{self, Fault};
-use crate::portal::{Outcome, Portal, Running, complete};
+use crate::portal::{KEPT_BYTES_MAX, Outcome, Portal, Running, complete};
 use crate::server::Shared;
 use crate::stream::{End, Stream};
 use crate::types::declared;
@@ -69,12 +69,13 @@ impl Connection {
                 Ok(true) => {}
                 Ok(false) | Err(End::Gone) => return,
                 Err(End::Fault(fault)) => {
-                    self.report(&fault, "", "");
                     if fault.fatal {
+                        self.report(&fault, "", "");
                         // Nobody may be there to read it.
                         let _ = self.stream.flush().await;
                         return;
                     }
+                    self.refuse(&fault, "", "").await;
                     self.skips = true;
                 }
             }
@@ -117,26 +118,38 @@ impl Connection {
 
     /// The next message, as long as the client may be silent and the server goes on.
     async fn next(&mut self) -> Result<Message, End> {
-        let idle = match self.session.transaction() {
-            TransactionState::Idle => Duration::ZERO,
-            _ => self.shared.duration("idle_in_transaction_timeout"),
-        };
+        let suspended = |portal: &Portal| portal.running.as_ref().is_some_and(Running::is_suspended);
+        let patience = self.patience(self.portals.values().any(suspended));
         let mut stopping = self.shared.stopping();
         let in_block = self.session.transaction() != TransactionState::Idle;
-        let limit = async {
-            if idle.is_zero() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(idle).await;
-        };
         tokio::select! {
             biased;
             message = self.stream.message() => message,
-            () = limit => {
-                let fault = Fault::fatal(SqlState::IdleInTransactionTimeout, "the transaction was idle for too long");
-                Err(fault.with_hint("idle_in_transaction_timeout says how long; the transaction is rolled back").into())
-            }
+            fault = patience.ends() => Err(fault.into()),
             () = stopping.wait(in_block) => Err(Fault::fatal(SqlState::AdminShutdown, "the server stops").into()),
+        }
+    }
+
+    /// How long the client may be silent now; `in_statement`: while one of its statements waits for it.
+    fn patience(&self, in_statement: bool) -> Patience {
+        let in_block = self.session.transaction() != TransactionState::Idle;
+        let limit = |applies: bool, setting: &str| {
+            let limit = if applies { self.shared.duration(setting) } else { Duration::ZERO };
+            (!limit.is_zero()).then_some(limit)
+        };
+        let in_block = limit(in_block, "idle_in_transaction_timeout");
+        let in_statement = limit(in_statement, "idle_in_statement_timeout");
+        match (in_block, in_statement) {
+            (Some(block), statement) if statement.is_none_or(|statement| block <= statement) => {
+                let fault = Fault::fatal(SqlState::IdleInTransactionTimeout, "the transaction was idle for too long");
+                let hint = "idle_in_transaction_timeout says how long; the transaction is rolled back";
+                Patience(Some((block, fault.with_hint(hint))))
+            }
+            (_, statement) => Patience(statement.map(|statement| {
+                let message = "a statement waited for its client for too long";
+                let fault = Fault::fatal(SqlState::IdleInTransactionTimeout, message);
+                (statement, fault.with_hint("idle_in_statement_timeout says how long; the statement is taken back"))
+            })),
         }
     }
 
@@ -159,6 +172,16 @@ impl Connection {
         error::write(fault, statement, before, &mut self.stream.output);
     }
 
+    /// Reports what went wrong; an open transaction block is failed by it, whatever it was.
+    async fn refuse(&mut self, fault: &Fault, statement: &str, before: &str) {
+        self.report(fault, statement, before);
+        if self.session.transaction() == TransactionState::Open {
+            // Statements that wait to be fetched hold the session.
+            self.portals.clear();
+            self.session.fail_block().await;
+        }
+    }
+
     /// Carries out the statements of a text, one after another, until one fails.
     async fn query(&mut self, text: &str) -> Result<(), End> {
         self.statements.remove("");
@@ -169,7 +192,10 @@ impl Connection {
             self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
             return Ok(());
         }
-        self.keep_portals().await?;
+        if let Err(fault) = self.keep_portals().await {
+            self.refuse(&fault, "", "").await;
+            return Err(fault.into());
+        }
         // Several statements are one transaction, unless they say otherwise themselves.
         let together = spans.len() > 1
             && self.session.transaction() == TransactionState::Idle
@@ -180,8 +206,10 @@ impl Connection {
         for span in spans {
             let statement = &text[span.clone()];
             if let Err(end) = self.one(statement).await {
-                if let End::Fault(fault) = &end {
-                    self.report(fault, statement, &text[..span.start]);
+                if let End::Fault(fault) = &end
+                    && !fault.fatal
+                {
+                    self.refuse(fault, statement, &text[..span.start]).await;
                     if together {
                         self.quietly("ROLLBACK").await?;
                     }
@@ -192,7 +220,7 @@ impl Connection {
         if together {
             let committed = self.quietly("COMMIT").await;
             if let Err(End::Fault(fault)) = &committed {
-                self.report(fault, "", "");
+                self.refuse(fault, "", "").await;
             }
             return committed;
         }
@@ -250,7 +278,8 @@ impl Connection {
     }
 
     async fn copy_in(&mut self, statement: &str) -> Result<(), End> {
-        let tag = copying::receive(&mut self.stream, &self.session, statement).await?;
+        let patience = self.patience(true);
+        let tag = copying::receive(&mut self.stream, &self.session, statement, &patience).await?;
         complete(&tag, &mut self.stream.output);
         Ok(())
     }
@@ -274,7 +303,7 @@ impl Connection {
                 Ok(parsed) => Some(Arc::new(parsed)),
                 Err(error) => {
                     let fault = Fault::from(error);
-                    self.report(&fault, &parse.query, "");
+                    self.refuse(&fault, &parse.query, "").await;
                     self.skips = true;
                     return Ok(());
                 }
@@ -370,7 +399,8 @@ impl Connection {
             }
             Ok(Outcome::Suspended) => self.stream.output.extend_from_slice(&[b's', 0, 0, 0, 4]),
             Err(End::Fault(fault)) if !fault.fatal => {
-                self.report(&fault, statement.text(), "");
+                drop(portal);
+                self.refuse(&fault, statement.text(), "").await;
                 self.skips = true;
                 return Ok(());
             }
@@ -384,7 +414,8 @@ impl Connection {
         if portal.running.is_none() {
             self.keep_portals().await?;
             if statement.copy_stream() == Some(CopyStream::In) {
-                let tag = copying::receive(&mut self.stream, &self.session, statement.text()).await?;
+                let patience = self.patience(true);
+                let tag = copying::receive(&mut self.stream, &self.session, statement.text(), &patience).await?;
                 portal.running = Some(Running::over(tag.clone()));
                 return Ok(Outcome::Complete(tag));
             }
@@ -404,11 +435,20 @@ impl Connection {
     }
 
     /// Reads what is left of portals that are not fetched to their end: a session carries out one statement at a time.
+    ///
+    /// # Errors
+    /// 53200 when there is too much left; what does not fit is closed.
     async fn keep_portals(&mut self) -> Result<(), Fault> {
-        for portal in self.portals.values_mut() {
-            if let Some(running) = &mut portal.running {
-                running.keep().await?;
+        let running = self.portals.iter_mut().filter_map(|(name, portal)| Some((name, portal.running.as_mut()?)));
+        let (open, kept): (Vec<_>, Vec<_>) = running.partition(|(_, running)| running.is_suspended());
+        let mut left = KEPT_BYTES_MAX.saturating_sub(kept.iter().map(|(_, running)| running.bytes()).sum());
+        for (name, running) in open {
+            if let Err(fault) = running.keep(left).await {
+                let name = name.clone();
+                self.portals.remove(&name);
+                return Err(fault);
             }
+            left = left.saturating_sub(running.bytes());
         }
         Ok(())
     }
@@ -422,6 +462,22 @@ impl Connection {
             self.portals.remove(name);
         }
         self.stream.output.extend_from_slice(&[b'3', 0, 0, 0, 4]);
+    }
+}
+
+/// How long a client may be silent, and what it is told then; `None` for as long as it likes.
+pub(crate) struct Patience(Option<(Duration, Fault)>);
+
+impl Patience {
+    /// Resolves when it has ended, from now on.
+    pub(crate) async fn ends(&self) -> Fault {
+        match &self.0 {
+            Some((limit, fault)) => {
+                tokio::time::sleep(*limit).await;
+                fault.clone()
+            }
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! COPY FROM STDIN and TO STDOUT: rows as the client's own bytes.
 
+use crate::connection::Patience;
 use crate::error::Fault;
 use crate::stream::{End, Stream};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -46,8 +47,14 @@ impl Read for Incoming {
     }
 }
 
-/// Carries out a COPY FROM STDIN; returns its tag.
-pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &str) -> Result<String, End> {
+/// Carries out a COPY FROM STDIN; returns its tag. Between one message and the next the client has the time that it is
+/// given.
+pub(crate) async fn receive(
+    stream: &mut Stream,
+    session: &Session,
+    statement: &str,
+    patience: &Patience,
+) -> Result<String, End> {
     let (sender, messages) = mpsc::channel(WAITING);
     let mut answer = session.copy_in(statement, Box::new(Incoming { messages, current: Bytes::new(), done: false }));
     // What is wrong with the statement itself, a client hears instead of being asked for rows.
@@ -109,6 +116,10 @@ pub(crate) async fn receive(stream: &mut Stream, session: &Session, statement: &
                     return Err(end);
                 }
             },
+            fault = patience.ends(), if takes => {
+                answer.cancel();
+                return Err(fault.into());
+            }
         }
     }
 }

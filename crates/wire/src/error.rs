@@ -40,6 +40,10 @@ impl Fault {
         Self::new(SqlState::NumericValueOutOfRange, message)
     }
 
+    pub(crate) fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { error: self.error.with_detail(detail), ..self }
+    }
+
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { error: self.error.with_hint(hint), ..self }
     }

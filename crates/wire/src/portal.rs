@@ -13,8 +13,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Rows of a portal that is not fetched to its end are kept in memory, up to this, when another statement runs.
-const KEPT_BYTES_MAX: usize = 64 << 20;
+/// Rows of portals that are not fetched to their end are kept in memory when another statement runs: up to this for all
+/// portals of a connection together.
+pub(crate) const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Progress is told so often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
@@ -32,6 +33,9 @@ pub(crate) struct Running {
     answer: Option<Answer>,
     kept: VecDeque<Event>,
     rows: Option<Rows>,
+    /// Bytes of the batches in `kept`, and of the one that is being sent.
+    kept_bytes: usize,
+    rows_bytes: usize,
     formats: Vec<Format>,
     /// Whether the columns are described before the rows.
     describes: bool,
@@ -55,7 +59,20 @@ pub(crate) enum Outcome {
 impl Running {
     pub(crate) fn new(answer: Answer, formats: Vec<Format>, describes: bool) -> Self {
         let (kept, rows, ended, told) = (VecDeque::new(), None, None, None);
-        Self { answer: Some(answer), kept, rows, formats, describes, has_rows: false, copied: None, ended, told }
+        let (kept_bytes, rows_bytes, has_rows) = (0, 0, false);
+        Self {
+            answer: Some(answer),
+            kept,
+            rows,
+            kept_bytes,
+            rows_bytes,
+            formats,
+            describes,
+            has_rows,
+            copied: None,
+            ended,
+            told,
+        }
     }
 
     /// The answer of a COPY TO STDOUT.
@@ -67,7 +84,9 @@ impl Running {
     pub(crate) fn over(tag: String) -> Self {
         let (kept, formats) = (VecDeque::new(), vec![]);
         let (rows, told, ended) = (None, None, Some(tag));
-        Self { answer: None, kept, rows, formats, describes: false, has_rows: false, copied: None, ended, told }
+        let (kept_bytes, rows_bytes, describes, has_rows) = (0, 0, false, false);
+        let (answer, copied) = (None, None);
+        Self { answer, kept, rows, kept_bytes, rows_bytes, formats, describes, has_rows, copied, ended, told }
     }
 
     /// Sends rows: all, or `max` at the most, where that is not 0. Where there are no more, it says once more that it is
@@ -90,7 +109,7 @@ impl Running {
                 if !rows.is_empty() {
                     return Ok(Outcome::Suspended);
                 }
-                self.rows = None;
+                (self.rows, self.rows_bytes) = (None, 0);
             }
             match self.next(stream).await? {
                 None => return Err(Fault::from(Error::internal("an answer has no end")).into()),
@@ -100,7 +119,10 @@ impl Running {
                         describe(&schema, &self.formats, &mut stream.output);
                     }
                 }
-                Some(Event::Batch(batch)) => self.rows = Some(Rows::new(&batch, &self.formats)?),
+                Some(Event::Batch(batch)) => {
+                    self.rows = Some(Rows::new(&batch, &self.formats)?);
+                    self.rows_bytes = batch.get_array_memory_size();
+                }
                 Some(Event::Notice { message, hint }) => {
                     crate::error::notice(&message, hint.as_deref(), &mut stream.output);
                 }
@@ -142,6 +164,9 @@ impl Running {
 
     async fn next(&mut self, stream: &mut Stream) -> Result<Option<Event>, End> {
         if let Some(event) = self.kept.pop_front() {
+            if let Event::Batch(batch) = &event {
+                self.kept_bytes -= batch.get_array_memory_size();
+            }
             return Ok(Some(event));
         }
         let Some(answer) = &mut self.answer else { return Ok(None) };
@@ -176,21 +201,30 @@ impl Running {
         Ok(())
     }
 
-    /// Reads the rest of the answer, so that another statement can run.
+    /// Whether the statement waits for its rows to be fetched, and keeps what it reads from going away.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.answer.is_some()
+    }
+
+    /// Bytes of rows that are in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.kept_bytes + self.rows_bytes
+    }
+
+    /// Reads the rest of the answer, so that another statement can run: so many bytes of it at the most.
     ///
     /// # Errors
-    /// 53200 when there is too much of it.
-    pub(crate) async fn keep(&mut self) -> Result<(), Fault> {
-        let mut bytes = 0;
+    /// 53200 when there is more.
+    pub(crate) async fn keep(&mut self, bytes_max: usize) -> Result<(), Fault> {
         while let Some(answer) = &mut self.answer {
             let Some(event) = answer.next().await.transpose()? else { break };
             if let Event::Batch(batch) = &event {
-                bytes += batch.get_array_memory_size();
+                self.kept_bytes += batch.get_array_memory_size();
             }
-            if bytes > KEPT_BYTES_MAX {
-                self.answer = None;
-                return Err(Fault::new(SqlState::OutOfMemory, "a portal has too many rows left to keep them")
-                    .with_hint("fetch it to its end, or close it, before another statement runs"));
+            if self.bytes() > bytes_max {
+                return Err(Fault::new(SqlState::OutOfMemory, "portals have too many rows left to keep them")
+                    .with_detail(format!("{} MiB may be kept for a connection", KEPT_BYTES_MAX >> 20))
+                    .with_hint("fetch portals to their end, or close them, before another statement runs"));
             }
             let complete = matches!(event, Event::Complete(_));
             if !matches!(event, Event::Progress(_)) {

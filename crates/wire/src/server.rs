@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     /// What a cancel request names, and the session it means.
     cancels: Mutex<HashMap<(i32, i32), Session>>,
     connections: AtomicUsize,
+    /// Connections by user.
+    users: Mutex<HashMap<String, usize>>,
     phase: watch::Sender<Phase>,
 }
 
@@ -158,6 +160,7 @@ impl Server {
             tls_only: options.tls_only,
             cancels: Mutex::default(),
             connections: AtomicUsize::new(0),
+            users: Mutex::default(),
             phase: watch::channel(Phase::Serving).0,
         };
         Self { listener, shared: Arc::new(shared) }
@@ -236,6 +239,43 @@ impl Drop for Counted {
     }
 }
 
+/// Counts a connection as its user's as long as it is there.
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    user: String,
+}
+
+impl Seat {
+    /// # Errors
+    /// 53300 for a user who has as many as this one may have.
+    pub(crate) fn take(shared: &Arc<Shared>, session: &Session) -> Result<Self> {
+        let limit = session.connections_max();
+        let (user, mut users) = (session.user().to_string(), shared.users.lock());
+        let count: usize = users.get(&user).copied().unwrap_or(0);
+        if let Some(limit) = limit.filter(|limit| count >= *limit as usize) {
+            let message = format!("\"{user}\" may have {limit} connections, and has them");
+            let hint =
+                format!("end one; max_connections_per_user, or ALTER USER {user} CONNECTION LIMIT, lets more in");
+            return Err(Error::new(SqlState::TooManyConnections, message).with_hint(hint));
+        }
+        users.insert(user.clone(), count + 1);
+        drop(users);
+        Ok(Self { shared: Arc::clone(shared), user })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut users = self.shared.users.lock();
+        if let Some(count) = users.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                users.remove(&self.user);
+            }
+        }
+    }
+}
+
 /// Keeps a session open to cancel requests as long as it is there.
 struct Registered {
     shared: Arc<Shared>,
@@ -257,8 +297,8 @@ async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     let client = peer.to_string();
     let limit = shared.duration("authentication_timeout");
     let started = tokio::time::timeout(limit, startup::start(&shared, socket, peer, count)).await;
-    let (mut stream, session, user) = match started {
-        Ok(Some(Started { stream, session, user })) => (stream, session, user),
+    let (mut stream, session, user, seat) = match started {
+        Ok(Some(Started { stream, session, user, seat })) => (stream, session, user, seat),
         Ok(None) => return,
         Err(_) => {
             tracing::debug!(client, "did not say who it is in time");
@@ -273,6 +313,6 @@ async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     shared.cancels.lock().insert(key, session.clone());
     let registered = Registered { shared: Arc::clone(&shared), key };
     Connection::new(stream, session, shared).run().await;
-    drop((registered, counted));
+    drop((registered, seat, counted));
     tracing::debug!(client, user, session = id, "disconnected");
 }

@@ -2,7 +2,7 @@
 
 use crate::connection::put_text;
 use crate::error::{self, Fault};
-use crate::server::{Authentication, Shared};
+use crate::server::{Authentication, Seat, Shared};
 use crate::stream::{End, Stream};
 use bytes::{Buf, BufMut};
 use evenkeel_engine::{Session, SessionOptions};
@@ -29,6 +29,7 @@ pub(crate) struct Started {
     pub(crate) stream: Stream,
     pub(crate) session: Session,
     pub(crate) user: String,
+    pub(crate) seat: Seat,
 }
 
 /// What the start-up message asks for.
@@ -58,9 +59,9 @@ pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketA
             Ok(First::Start(wanted)) => {
                 let outcome = admit(shared, &mut stream, &wanted, encrypted, peer, count).await;
                 return match outcome {
-                    Ok((session, user)) => {
+                    Ok((session, user, seat)) => {
                         stream.logged_in(shared.size("max_message_size"));
-                        Some(Started { stream, session, user })
+                        Some(Started { stream, session, user, seat })
                     }
                     Err(end) => {
                         log_refusal(&end, &wanted, peer);
@@ -165,7 +166,7 @@ async fn admit(
     encrypted: bool,
     peer: SocketAddr,
     count: usize,
-) -> Result<(Session, String), End> {
+) -> Result<(Session, String, Seat), End> {
     let of = |name: &str| wanted.parameters.get(name).map(String::as_str);
     let user = of("user")
         .filter(|user| !user.is_empty())
@@ -197,8 +198,10 @@ async fn admit(
         Authentication::Trust => trusted(shared, user, application, peer),
         Authentication::Scram => crate::scram::authenticate(shared, stream, user, application, peer).await?,
     };
+    // Only who somebody has proved to be counts.
+    let seat = Seat::take(shared, &session).map_err(Fault::from)?;
     settle(&session, wanted).await?;
-    Ok((session, user.to_string()))
+    Ok((session, user.to_string(), seat))
 }
 
 /// Whoever gives a user's name is that user; anybody else is the database's owner.

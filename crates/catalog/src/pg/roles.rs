@@ -43,5 +43,9 @@ fn row(name: &str, role: Role) -> Row {
 fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let built_in = Row { rolcanlogin: false, ..row(BUILT_IN_USER, Role::Admin) };
     let users = snapshot.users.iter().filter(|user| user.name != BUILT_IN_USER);
-    std::iter::once(built_in).chain(users.map(|user| row(&user.name, user.role))).collect()
+    let of = |user: &crate::snapshot::User| {
+        let rolconnlimit = user.connection_limit.and_then(|limit| i32::try_from(limit).ok()).unwrap_or(-1);
+        Row { rolconnlimit, ..row(&user.name, user.role) }
+    };
+    std::iter::once(built_in).chain(users.map(of)).collect()
 }

@@ -7,6 +7,8 @@ computed_table! { SYSTEM, "users",
         user_name: String,
         /// `user`, `operator` or `admin`.
         role: String,
+        /// Connections that the user may have at the same time; NULL where `max_connections_per_user` says.
+        connection_limit: Option<i64>,
         /// When the user was made.
         created_at: Instant,
     }
@@ -16,6 +18,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
     let row = |user: &crate::snapshot::User| Row {
         user_name: user.name.clone(),
         role: user.role.name().to_string(),
+        connection_limit: user.connection_limit.map(i64::from),
         created_at: Instant::from_millis(user.created_at_ms),
     };
     snapshot.users.iter().map(row).collect()

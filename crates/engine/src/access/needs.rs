@@ -191,7 +191,7 @@ fn of_users(statement: &UserStatement) -> Vec<Need> {
             tables.iter().flat_map(|table| on(table, Need::Own)).collect()
         }
         UserStatement::Create { .. }
-        | UserStatement::Alter { change: UserChange::Role(_), .. }
+        | UserStatement::Alter { change: UserChange::Role(_) | UserChange::ConnectionLimit(_), .. }
         | UserStatement::Drop { .. }
         | UserStatement::Grant { right: Right::Role(_), .. }
         | UserStatement::Revoke { right: Right::Role(_), .. } => vec![Need::Users],

@@ -82,6 +82,11 @@ impl SessionInner {
             UserChange::Role(role) => {
                 self.database.change_users(&users, &format!("made {role}"), |user| user.role = role)?;
             }
+            UserChange::ConnectionLimit(limit) => {
+                let told =
+                    limit.map_or("connection limit lifted".to_string(), |limit| format!("connection limit {limit}"));
+                self.database.change_users(&users, &told, |user| user.connection_limit = limit)?;
+            }
         }
         Ok(Outcome::new("ALTER ROLE"))
     }

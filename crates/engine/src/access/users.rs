@@ -35,6 +35,9 @@ pub(crate) struct StoredUser {
     created_at: i64,
     /// See [`Verifier::text`].
     verifier: String,
+    /// Connections at the same time, if the user has a limit of its own.
+    #[serde(default)]
+    pub(crate) connection_limit: Option<u32>,
 }
 
 /// That somebody has proved to be a user: good until the user is dropped, or gets another password.
@@ -107,6 +110,7 @@ impl Users {
         let state = |(name, user): (&Arc<str>, &StoredUser)| state::User {
             name: name.to_string(),
             role: user.role,
+            connection_limit: user.connection_limit,
             created_at_ms: user.created_at,
         };
         self.by_name.iter().map(state).collect()
@@ -212,7 +216,8 @@ impl Database {
         let mut change = MetaChange::default();
         let id = self.meta.get::<u64>("next_user")?.unwrap_or(1);
         change.put("next_user", &(id + 1))?;
-        let user = StoredUser { id, role, created_at: now_ms(), verifier: verifier.text() };
+        let (created_at, verifier, connection_limit) = (now_ms(), verifier.text(), None);
+        let user = StoredUser { id, role, created_at, verifier, connection_limit };
         change.put(&format!("user/{name}"), &user)?;
         self.meta.commit(change)?;
         Arc::make_mut(&mut users).by_name.insert(Arc::from(name), user);
