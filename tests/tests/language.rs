@@ -4,7 +4,7 @@
 //! scripts      tests/slt/*.slt: statements and the rows or the error that they must give
 //! flights      real data: fifteen questions in SQL and again as pipelines, with known answers
 //! conflicts    sessions that get in each other's way, and what makes a statement stop
-//! access       users, and what becomes of their rights; matrix: every kind of statement for every kind of user
+//! access       users, and what becomes of their rights
 //! activity     what the SYSTEM tables say of sessions, statements and transactions
 //! copying      files in and out
 //! large        more than fits the memory given
@@ -27,8 +27,6 @@ mod copying;
 mod flights;
 #[path = "language/large.rs"]
 mod large;
-#[path = "language/matrix.rs"]
-mod matrix;
 #[path = "language/past.rs"]
 mod past;
 #[path = "language/prepared.rs"]

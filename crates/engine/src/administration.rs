@@ -1,6 +1,6 @@
 //! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
 
-use crate::access::Identity;
+use crate::access::{Identity, sees_through};
 use crate::output::{Event, Output};
 use crate::planning::{Names, Planning, byte_span};
 use crate::session::{SessionInner, SessionState};
@@ -10,6 +10,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::displayable;
 use evenkeel_model::{Error, Result, Setting, SettingScope, SqlState, Token};
 use evenkeel_pql::StatementKind;
@@ -263,11 +264,27 @@ impl SessionInner {
             StatementKind::Shard(statement) => return self.explain_shards(&statement, text, output).await,
             _ => return Err(not_explained(analyze)),
         };
-        let (planning, plan) = self.plan(state, query, text).await?;
+        let names = self.names(state);
+        let sees_through = sees_through(&state.identity, &query, &names.schemas);
+        let (planning, outline) = self.outline(names, query, text).await?;
+        let plan = planning.physical(&outline).await?;
+        let how = |measured: bool| match measured {
+            _ if !sees_through => planning.optimized(&outline).map(|plan| plan.display_indent().to_string()),
+            false => Ok(displayable(plan.as_ref()).indent(verbose).to_string()),
+            true => Ok(DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(verbose).to_string()),
+        };
+        if !sees_through {
+            let message = format!(
+                "the plan leaves out what was measured: it reads tables that {} may not read",
+                state.identity.name
+            );
+            output.notice(message, Some("views are read with their owners' rights")).await?;
+        }
         let lines = if analyze {
-            analyzed(&planning, plan, verbose, text).await?
+            let spent = carried_out(&planning, &plan, text).await?;
+            format!("{}\n{spent}", how(true)?.trim_end())
         } else {
-            displayable(plan.as_ref()).indent(verbose).to_string()
+            how(false)?
         };
         let lines: Vec<_> = lines.lines().map(|line| Some(line.to_string())).collect();
         let rows = lines.len() as u64;
@@ -305,16 +322,16 @@ fn reading(from: Vec<ast::TableWithJoins>, selection: Option<ast::Expr>) -> Resu
     crate::dml::select(vec![wildcard], from, selection)
 }
 
-async fn analyzed(planning: &Planning<'_>, plan: Arc<dyn ExecutionPlan>, verbose: bool, text: &str) -> Result<String> {
+/// Carries a plan out; how many rows it gives, and how long that took.
+async fn carried_out(planning: &Planning<'_>, plan: &Arc<dyn ExecutionPlan>, text: &str) -> Result<String> {
     let started = std::time::Instant::now();
-    let mut batches = planning.execute(Arc::clone(&plan));
+    let mut batches = planning.execute(Arc::clone(plan));
     let mut rows = 0;
     while let Some(batch) = batches.next().await {
         rows += batch.map_err(|error| crate::error::query_error(error, text))?.num_rows();
     }
     let elapsed = started.elapsed().as_secs_f64() * 1e3;
-    let shown = datafusion::physical_plan::display::DisplayableExecutionPlan::with_metrics(plan.as_ref());
-    Ok(format!("{}\n{rows} rows in {elapsed:.3} ms", shown.indent(verbose).to_string().trim_end()))
+    Ok(format!("{rows} rows in {elapsed:.3} ms"))
 }
 
 fn not_explained(analyze: bool) -> Error {

@@ -1,4 +1,4 @@
-//! Users, and what becomes of their rights. Who may do what at all is in [`crate::matrix`].
+//! Users, and what becomes of their rights. Who may do what at all is in tests/authorization.rs.
 //!
 //! WHAT MAY NEVER HAPPEN: a right that was taken back is used; a user comes by somebody else's rights or rows; there is no
 //! admin any more; a password is shown.

@@ -30,7 +30,7 @@ pub use scram::Verifier;
 pub(crate) use session::Who;
 pub use users::Credential;
 pub(crate) use users::Users;
-pub(crate) use visible::{may_read, visible};
+pub(crate) use visible::{may_read, sees_through, visible};
 
 use crate::database::Schemas;
 use evenkeel_catalog::{Access, BUILT_IN_USER};
