@@ -3,6 +3,7 @@
 //! ```text
 //! load         all kinds of work at once, while slots move, shards split, merge, come and go
 //! shuffler     the scripts and the flights of `language` once more, while slots move all the time
+//! wire         the scripts again, over the wire; wire_values: how values are spelled there
 //! jobs         pausing, cancelling, undoing, waiting; settings and pins that change half-way
 //! tables       tables that come, change and go half-way; transactions and timestamps across a cutover
 //! shards       adding, removing, splitting, merging; a balance that is reached and stays
@@ -41,5 +42,9 @@ mod shards;
 mod shuffler;
 #[path = "migration/tables.rs"]
 mod tables;
+#[path = "migration/wire.rs"]
+mod wire;
+#[path = "migration/wire_values.rs"]
+mod wire_values;
 #[path = "migration/workers.rs"]
 mod workers;

@@ -69,9 +69,18 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
 }
 
-/// Runs a script; what was wrong.
+/// Runs a script in sessions of a database; what was wrong.
 pub async fn wrong(script: &str, database: &Temporary) -> Vec<String> {
-    let mut runner = Runner::new(|| async { Ok(Connection(database.session())) });
+    wrong_over(script, || async { Ok(Connection(database.session())) }).await
+}
+
+/// Runs a script over connections of any kind, one for each name that it has for them; what was wrong.
+pub async fn wrong_over<C, F>(script: &str, connect: impl FnMut() -> F) -> Vec<String>
+where
+    C: AsyncDB<ColumnType = DefaultColumnType>,
+    F: Future<Output = Result<C, C::Error>>,
+{
+    let mut runner = Runner::new(connect);
     runner.with_column_validator(strict_column_validator);
     let path = folder().join(format!("{script}.slt"));
     let records: Vec<Record<DefaultColumnType>> = sqllogictest::parse_file(&path).expect("a script");

@@ -77,13 +77,18 @@ async fn answer(session: &Session, question: &str) -> String {
 }
 
 /// A float at six places, without the zeros behind.
-fn rounded(number: &str) -> String {
+pub fn rounded(number: &str) -> String {
     let number: f64 = number.parse().expect("a float");
     format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 /// Asks every question in both languages. `circumstances` are told where an answer is wrong.
 pub async fn ask(session: &Session, circumstances: &str) {
+    ask_by(async |question| answer(session, question).await, circumstances).await;
+}
+
+/// As [`ask`], of whoever answers.
+pub async fn ask_by(answer: impl AsyncFn(&str) -> String, circumstances: &str) {
     let folder = folder().join("answers");
     let files = std::fs::read_dir(&folder).expect("the folder of answers");
     let names: BTreeSet<PathBuf> = files.map(|file| file.expect("a file").path().with_extension("")).collect();
@@ -93,7 +98,7 @@ pub async fn ask(session: &Session, circumstances: &str) {
         for language in ["sql", "pql"] {
             let path = name.with_extension(language);
             let question = std::fs::read_to_string(&path).expect("the question");
-            let given = answer(session, &question).await;
+            let given = answer(&question).await;
             assert_eq!(given, expected, "{} {circumstances}", path.display());
         }
     }

@@ -5,26 +5,27 @@
 use crate::connection::{folder, wrong};
 use crate::mover::Mover;
 use crate::questions::{self, FLIGHTS, loaded};
+use crate::wire::{Protocol, Served};
 use evenkeel_tests::Temporary;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Scripts whose answers rightly change, with the reason.
-const EXCLUDED: &[(&str, &str)] = &[
+pub const EXCLUDED: &[(&str, &str)] = &[
     ("catalog", "it expects no rows in SYSTEM.JOBS and SYSTEM.REBALANCE_STATUS"),
     ("failures", "it waits for the last job where there has been none"),
     ("users", "it is about who may do what, and no right depends on where rows are"),
 ];
 
 /// Moves slots until it is stopped; then says how often it did.
-struct Shuffler {
+pub struct Shuffler {
     stop: Arc<AtomicBool>,
     moves: tokio::task::JoinHandle<usize>,
 }
 
 impl Shuffler {
-    fn start(database: &Temporary, seed: u64) -> Self {
+    pub fn start(database: &Temporary, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, mut mover) = (Arc::clone(&stop), Mover::new(database.session(), seed));
         let moves = tokio::spawn(async move {
@@ -36,7 +37,7 @@ impl Shuffler {
         Self { stop, moves }
     }
 
-    async fn stop(self) -> usize {
+    pub async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         self.moves.await.expect("every move ends well")
     }
@@ -98,5 +99,10 @@ async fn flights() {
     let shuffler = Shuffler::start(&database, 2);
     let session = loaded(&database, FLIGHTS).await;
     questions::ask(&session, "while slots move").await;
+    for protocol in Protocol::ALL {
+        let served = Served::new(&database, protocol).await;
+        served.ask("while slots move").await;
+        served.end().await;
+    }
     assert!(shuffler.stop().await > 0, "nothing has moved");
 }
