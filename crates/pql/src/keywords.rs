@@ -135,6 +135,7 @@ pub const KEYWORDS: &[&str] = &[
     "COMMIT",
     "COMPUTE",
     "CONFLICT",
+    "CONNECTION",
     "COPY",
     "COUNT",
     "CREATE",

@@ -71,11 +71,28 @@ impl Kind {
         matches!(self, Self::CopyFromStdin | Self::CopyToStdout | Self::CopyQueryToStdout)
     }
 
+    /// Whether a statement changes rows, or files, and nothing else.
+    pub fn changes_rows(self) -> bool {
+        matches!(
+            self,
+            Self::Insert
+                | Self::Upsert
+                | Self::Update
+                | Self::Delete
+                | Self::CopyFromFile
+                | Self::CopyToFile
+                | Self::CopyQueryToFile
+                | Self::CopyFromStdin
+        )
+    }
+
     /// Whether a statement leaves everything but its session as it is.
     pub fn only_reads(self) -> bool {
         matches!(
             self,
             Self::Query
+                | Self::CopyToStdout
+                | Self::CopyQueryToStdout
                 | Self::Explain
                 | Self::ExplainAnalyze
                 | Self::Describe

@@ -68,7 +68,8 @@ impl World {
             database,
         };
         world.made(&["ALTER SYSTEM SET synchronous_commit = off"]).await;
-        world.make().await;
+        world.make_users().await;
+        world.make_tables().await;
         *world.meant.lock().await = Some(world.state().await);
         world
     }
@@ -123,19 +124,19 @@ impl World {
             self.made(&["ALTER SYSTEM RESET ALL", "ALTER SYSTEM SET synchronous_commit = off"]).await;
         }
         if now.shards != then.shards {
-            self.made(&["UNPIN SHARD 1"]).await;
+            self.made(&["UNPIN SHARD 1", "WAIT FOR JOB ALL TIMEOUT '60s'"]).await;
         }
+        if now.users != then.users {
+            self.make_users().await;
+        }
+        // Who is made again has lost every right.
         if now.schema != then.schema || now.users != then.users {
-            self.make().await;
-        } else if now.rows != then.rows {
-            self.made(&["DELETE FROM t", "DELETE FROM s"]).await;
-            self.made(&ROWS).await;
-        }
-        if now.files != then.files {
-            self.put_files();
+            self.make_tables().await;
+        } else {
+            self.put_back().await;
         }
         let restored = self.state().await;
-        // Shards that were added stay.
+        // Shards that were added stay, and jobs that were begun end.
         assert_eq!(State { shards: then.shards.clone(), ..restored.clone() }, then);
         *meant = Some(restored);
         Some(format!("{now:?}\ninstead of\n{then:?}"))
@@ -147,19 +148,35 @@ impl World {
         }
     }
 
-    /// Makes everything as it is meant to be.
-    async fn make(&self) {
-        self.clients.lock().await.clear();
+    /// Rows and files as they are meant to be.
+    pub async fn put_back(&self) {
+        self.put_files();
+        self.made(&["DELETE FROM t", "DELETE FROM s"]).await;
+        self.made(&ROWS).await;
+    }
+
+    /// Tables, and who may do what with them.
+    async fn make_tables(&self) {
         self.put_files();
         self.made(&[
             "DROP VIEW IF EXISTS w, seen",
             "DROP TABLE IF EXISTS t, s, made, other",
-            "DROP USER IF EXISTS fresh",
             "CREATE TABLE t (id integer PRIMARY KEY, v integer)",
             "CREATE TABLE s (id integer PRIMARY KEY, v integer)",
         ])
         .await;
         self.made(&ROWS).await;
+        self.made(&["ALTER TABLE t OWNER TO olga", "ALTER TABLE s OWNER TO olga"]).await;
+        lines(&self.session('W'), "CREATE VIEW w AS SELECT id FROM t WHERE v = 1").await;
+        for (_, _, rights) in USERS {
+            self.made(rights).await;
+        }
+    }
+
+    /// Users, without a right to any table.
+    async fn make_users(&self) {
+        self.clients.lock().await.clear();
+        lines(&self.built_in, "DROP USER IF EXISTS fresh").await;
         for (_, user, rights) in USERS {
             lines(&self.built_in, &format!("CREATE USER IF NOT EXISTS {user} PASSWORD '{VERIFIER}'")).await;
             lines(&self.built_in, &format!("ALTER USER {user} PASSWORD '{VERIFIER}'")).await;
@@ -167,11 +184,6 @@ impl World {
             if !rights.iter().any(|right| right.contains("admin") || right.contains("operator")) {
                 lines(&self.built_in, &format!("ALTER USER {user} SET ROLE user")).await;
             }
-        }
-        self.made(&["ALTER TABLE t OWNER TO olga", "ALTER TABLE s OWNER TO olga"]).await;
-        lines(&self.session('W'), "CREATE VIEW w AS SELECT id FROM t WHERE v = 1").await;
-        for (_, _, rights) in USERS {
-            self.made(rights).await;
         }
     }
 
@@ -215,7 +227,7 @@ impl World {
             .await,
             users: of(&["SELECT user_name, role, connection_limit FROM SYSTEM.USERS ORDER BY 1"]).await
                 + &passwords.collect::<String>(),
-            settings: of(&["SELECT name, value FROM SYSTEM.SETTINGS WHERE origin <> 'default' ORDER BY 1"]).await,
+            settings: of(&["SELECT name, value FROM SYSTEM.SETTINGS WHERE origin = 'ALTER SYSTEM' ORDER BY 1"]).await,
             shards: of(&[
                 "SELECT shard_id, state, pinned, slots FROM SYSTEM.SHARDS ORDER BY 1",
                 "SELECT job_id, state FROM SYSTEM.JOBS ORDER BY 1",

@@ -20,7 +20,8 @@ const MOVE: &str = "MOVE SLOTS 0 TO 2047 FROM SHARD 1 TO SHARD 2";
 /// Fills a table through sorted files, so that the rows are on the disk and not only in memory.
 async fn fill(directory: &Path, home: &Path) {
     let file = home.join("rows.csv");
-    let text = |row: i64| (0..ROW_CHARS as i64 / 8).map(|part| format!("{:08x}", (row + 1) * (part + 7_919) * 104_729));
+    let text =
+        |row: i64| (0..ROW_CHARS as i64 / 8).map(move |part| format!("{:08x}", (row + 1) * (part + 7_919) * 104_729));
     let line =
         |row: i64| format!("{row},{}", text(row).map(|part| part[part.len() - 8..].to_string()).collect::<String>());
     fs::write(&file, (0..ROWS).map(line).collect::<Vec<_>>().join("\n")).expect("a file");

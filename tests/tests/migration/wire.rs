@@ -15,7 +15,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Column, NoTls, SimpleQueryMessage, Statement};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Protocol {
@@ -38,8 +38,25 @@ pub struct Served {
 /// What came of a statement.
 enum Came {
     /// Its columns, and its rows as a session in the process spells them.
-    Rows(Vec<(String, Type)>, Vec<Vec<Option<String>>>),
+    Rows(Vec<Shape>, Vec<Vec<Option<String>>>),
     Done(u64),
+}
+
+/// A column of an answer.
+struct Shape {
+    name: String,
+    kind: Type,
+    modifier: i32,
+}
+
+impl Shape {
+    fn of(statement: &Statement) -> Vec<Self> {
+        let shape = |column: &Column| {
+            let (name, kind, modifier) = (column.name().to_string(), column.type_().clone(), column.type_modifier());
+            Self { name, kind, modifier }
+        };
+        statement.columns().iter().map(shape).collect()
+    }
 }
 
 /// A client of a served database.
@@ -86,9 +103,9 @@ impl Served {
         let answer = async |question: &str| {
             let came = connection.carry_out(question.trim().trim_end_matches(';')).await;
             let Came::Rows(columns, rows) = came.expect("an answer") else { panic!("{question} gives no rows") };
-            let names = columns.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(",");
+            let names = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(",");
             let line = |row: Vec<Option<String>>| {
-                let cells = row.into_iter().zip(&columns).map(|(cell, (_, kind))| match *kind {
+                let cells = row.into_iter().zip(&columns).map(|(cell, column)| match column.kind {
                     Type::FLOAT4 | Type::FLOAT8 => cell.map_or_else(String::new, |number| rounded(&number)),
                     _ => cell.unwrap_or_default(),
                 });
@@ -126,9 +143,10 @@ impl Connection {
         }
         // The client keeps types to itself in a simple query.
         let described = self.client.prepare(statement).await?;
-        let columns: Vec<_> = described.columns().iter().map(|c| (c.name().to_string(), c.type_().clone())).collect();
+        let columns = Shape::of(&described);
         let row = |row: Vec<Option<String>>| {
-            row.into_iter().zip(&columns).map(|(cell, (_, kind))| cell.map(|cell| of_text(kind, &cell))).collect()
+            let cells = row.into_iter().zip(&columns);
+            cells.map(|(cell, column)| cell.map(|cell| of_text(&column.kind, &cell))).collect()
         };
         let rows = texts.into_iter().map(row).collect();
         Ok(Came::Rows(columns, rows))
@@ -136,14 +154,14 @@ impl Connection {
 
     async fn extended(&self, statement: &str) -> Result<Came, tokio_postgres::Error> {
         let prepared = self.client.prepare(statement).await?;
-        let columns: Vec<_> = prepared.columns().iter().map(|c| (c.name().to_string(), c.type_().clone())).collect();
+        let columns = Shape::of(&prepared);
         if columns.is_empty() {
             return self.client.execute(&prepared, &[]).await.map(Came::Done);
         }
         let rows = self.client.query(&prepared, &[]).await?;
         let cell = |row: &tokio_postgres::Row, at: usize| {
             let raw: Option<Raw<'_>> = row.get(at);
-            raw.map(|Raw(bytes)| of_binary(&columns[at].1, bytes))
+            raw.map(|Raw(bytes)| of_binary(&columns[at].kind, bytes))
         };
         let rows = rows.iter().map(|row| (0..row.len()).map(|at| cell(row, at)).collect()).collect();
         Ok(Came::Rows(columns, rows))
@@ -174,7 +192,7 @@ impl AsyncDB for Connection {
         match self.carry_out(statement.trim().trim_end_matches(';')).await? {
             Came::Done(count) => Ok(DBOutput::StatementComplete(count)),
             Came::Rows(columns, rows) => {
-                let types = columns.iter().map(|(_, kind)| column_type(kind)).collect();
+                let types = columns.iter().map(column_type).collect();
                 let cell = |cell: Option<String>| match cell {
                     None => "NULL".to_string(),
                     Some(text) if text.is_empty() => "(empty)".to_string(),
@@ -188,8 +206,9 @@ impl AsyncDB for Connection {
 
     async fn shutdown(&mut self) {}
 
+    /// What scripts call it that have a statement for the others only.
     fn engine_name(&self) -> &str {
-        "evenkeel"
+        "wire"
     }
 
     fn error_sql_state(error: &Failure) -> Option<String> {
@@ -197,8 +216,12 @@ impl AsyncDB for Connection {
     }
 }
 
-fn column_type(kind: &Type) -> DefaultColumnType {
-    match *kind {
+/// What counts from zero without an end, such as `row_number()`, goes as decimal(20, 0): PostgreSQL has no such number.
+const COUNTING: i32 = (20 << 16) + 4;
+
+fn column_type(column: &Shape) -> DefaultColumnType {
+    match column.kind {
+        Type::NUMERIC if column.modifier == COUNTING => DefaultColumnType::Integer,
         Type::INT2 | Type::INT4 | Type::INT8 => DefaultColumnType::Integer,
         Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => DefaultColumnType::FloatingPoint,
         _ => DefaultColumnType::Text,
