@@ -14,6 +14,14 @@ mod ground;
 mod hostile;
 #[path = "wire/limits.rs"]
 mod limits;
+#[path = "wire/shell.rs"]
+mod shell;
+#[path = "wire/shell_doors.rs"]
+mod shell_doors;
+#[path = "wire/shell_ground.rs"]
+mod shell_ground;
+#[path = "wire/shell_losses.rs"]
+mod shell_losses;
 #[path = "wire/silence.rs"]
 mod silence;
 #[path = "wire/simple.rs"]

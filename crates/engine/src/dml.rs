@@ -8,7 +8,7 @@ use crate::changes::{Changes, Conflict, ConflictUpdate, Defaults, column_value, 
 use crate::error::{arrow_error, query_error};
 use crate::evaluate::{Checks, compile};
 use crate::load::BulkLoad;
-use crate::output::{Event, Output, Progress};
+use crate::output::{Event, Output};
 use crate::planning::{Names, Planning, byte_span, resolve};
 use crate::row_insert::RowInsert;
 use crate::scan::TableScan;
@@ -26,7 +26,7 @@ use datafusion::catalog::MemTable;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::execution::context::SessionState as DfState;
 use datafusion::logical_expr::LogicalPlan;
-use evenkeel_model::{Error, Result, SqlState, Timestamp};
+use evenkeel_model::{Error, Progress, Result, SqlState, Timestamp};
 use evenkeel_storage::Mutation;
 use sqlparser::ast::{self, Spanned};
 use std::collections::HashMap;

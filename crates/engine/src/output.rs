@@ -3,7 +3,7 @@
 use crate::session::Cancel;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use evenkeel_model::{Error, Result, SqlState};
+use evenkeel_model::{Error, Progress, Result, SqlState};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -26,33 +26,6 @@ pub enum Event {
     Copy(Vec<u8>),
     /// The statement is done; PostgreSQL's command tag.
     Complete(String),
-}
-
-/// How far a long statement has come.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// What is being done.
-    pub label: String,
-    /// Bytes, or rows where `in_bytes` is false, so far.
-    pub done: u64,
-    /// In all, where that is known.
-    pub total: Option<u64>,
-    pub in_bytes: bool,
-    /// Rows so far.
-    pub rows: u64,
-}
-
-impl std::fmt::Display for Progress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let unit = if self.in_bytes { "bytes" } else { "rows" };
-        match self.total.filter(|total| *total > 0) {
-            Some(total) => {
-                let percent = self.done as f64 * 100.0 / total as f64;
-                write!(f, "{}: {} of {total} {unit} ({percent:.0} %)", self.label, self.done)
-            }
-            None => write!(f, "{}: {} {unit}", self.label, self.done),
-        }
-    }
 }
 
 /// What a client sends of a COPY FROM STDIN.

@@ -18,7 +18,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Open a prompt, or run statements given with -c or on standard input
+    ///
+    /// What the URL of a server does not say, the environment does: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and
+    /// PGSSLROOTCERT; a password is also looked for in ~/.pgpass, and asked for on a terminal. sslmode is disable, prefer (the
+    /// default), require or verify-full, which needs sslrootcert=FILE.
     Shell {
+        /// A server to connect to: postgres://user@host:5433/?sslmode=require; without it the database is one of this process
+        #[arg(value_name = "SERVER", conflicts_with_all = ["data", "shards"])]
+        server: Option<String>,
         #[command(flatten)]
         database: DatabaseArguments,
         #[command(flatten)]
@@ -32,7 +39,9 @@ pub enum Command {
         database: DatabaseArguments,
         #[command(flatten)]
         session: SessionArguments,
-        /// Scripts in PQL, run one after another; - is standard input
+        /// Scripts in PQL, run one after another; - is standard input. One that begins with postgres:// is the server to run the
+        /// others on, as `evenkeel shell` takes it
+        #[arg(value_name = "[SERVER] FILE")]
         files: Vec<PathBuf>,
     },
     /// Serve a database to psql, drivers and other clients of PostgreSQL's protocol

@@ -1,57 +1,34 @@
-//! The shell's connection to a database in the same process.
+//! A database of this process, as the shell reaches it: by PostgreSQL's protocol, without a network.
 
-use evenkeel_engine as engine;
+use std::sync::Arc;
+
+use evenkeel_engine::Database;
 use evenkeel_model::Result;
-use evenkeel_shell::connection::{Completion, Connection, Event, Notice, Progress, ProgressUnit, TransactionState};
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use evenkeel_shell::remote::{Remote, Target};
+use evenkeel_wire::InProcess;
 
-/// A session of a database of this process.
-pub struct Embedded {
-    session: engine::Session,
-}
+/// A server within the process.
+pub struct Embedded(Arc<InProcess>);
 
 impl Embedded {
-    /// Wraps a session.
-    pub fn new(session: engine::Session) -> Self {
-        Self { session }
-    }
-}
-
-impl Connection for Embedded {
-    fn execute<'a>(&'a self, statement: &'a str, variables: &'a [(String, String)]) -> BoxStream<'a, Result<Event>> {
-        let events = self.session.execute(statement, variables);
-        events.filter_map(async |event| event.map(translate).transpose()).boxed()
+    /// Begins to serve a database.
+    pub fn new(database: &Arc<Database>) -> Self {
+        Self(Arc::new(InProcess::new(database)))
     }
 
-    fn cancel(&self) {
-        self.session.cancel();
+    /// A session that may do everything; `application` is what SYSTEM.SESSIONS calls it.
+    ///
+    /// # Errors
+    /// None that a server in the same process is known to answer with.
+    pub async fn connect(&self, application: &str) -> Result<Remote> {
+        let server = Arc::clone(&self.0);
+        let target =
+            Target::Process { user: InProcess::USER.to_string(), dial: Box::new(move || Box::new(server.connect())) };
+        Remote::connect(target, application).await
     }
 
-    fn transaction(&self) -> TransactionState {
-        match self.session.transaction() {
-            engine::TransactionState::Idle => TransactionState::Idle,
-            engine::TransactionState::Open => TransactionState::Open,
-            engine::TransactionState::Failed => TransactionState::Failed,
-        }
+    /// Ends every session.
+    pub async fn end(&self) {
+        self.0.end().await;
     }
-}
-
-fn translate(event: engine::Event) -> Option<Event> {
-    Some(match event {
-        // Only clients of a server are told before rows come or go.
-        engine::Event::Copying(_) => return None,
-        engine::Event::Schema(schema) => Event::Schema(schema),
-        engine::Event::Batch(batch) => Event::Batch(batch),
-        engine::Event::Notice { message, hint } => Event::Notice(Notice { message, hint }),
-        engine::Event::Progress(progress) => Event::Progress(Progress {
-            label: progress.label,
-            done: progress.done,
-            total: progress.total,
-            unit: if progress.in_bytes { ProgressUnit::Bytes } else { ProgressUnit::Rows },
-            rows: Some(progress.rows),
-        }),
-        engine::Event::Copy(rows) => Event::Copy(rows),
-        engine::Event::Complete(tag) => Event::Complete(Completion { tag }),
-    })
 }

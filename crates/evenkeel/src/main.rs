@@ -17,9 +17,11 @@ use anyhow::Context;
 use arguments::{Arguments, BenchArguments, Command, ConfigCommand, DatabaseArguments, SessionArguments, Suite};
 use clap::Parser;
 use configuration::Problems;
-use evenkeel_engine::{Database, OpenOptions, Session};
-use evenkeel_model::Error;
+use embedded::Embedded;
+use evenkeel_engine::{Database, OpenOptions};
+use evenkeel_model::{Error, SqlState};
 use evenkeel_shell::connection::Connection;
+use evenkeel_shell::remote::{Address, Remote, Target};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -28,8 +30,10 @@ use tempfile::TempDir;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// A usage error, or a database that cannot be opened.
+/// A usage error, or a database or server that cannot be reached.
 const EXIT_USAGE: i32 = 2;
+/// What the prompt says first of itself.
+const USAGE: &str = "Statements end with ;  \\? helps, \\q leaves.";
 
 fn main() {
     let arguments = Arguments::parse();
@@ -58,15 +62,20 @@ async fn run(command: Command) -> anyhow::Result<i32> {
         logs::warnings();
     }
     match command {
-        Command::Shell { database, session } => {
-            let opened = Opened::new(&database)?;
-            let options = session.options(Some(opened.banner()), history());
-            Ok(evenkeel_shell::interactive(opened.connection("evenkeel shell"), options).await)
+        Command::Shell { server, database, session } => {
+            let opened = Opened::new(server.as_deref(), &database, "evenkeel shell").await?;
+            let options = session.options(Some(opened.banner), history());
+            let code = evenkeel_shell::interactive(opened.connection, options).await;
+            close(opened.local).await;
+            Ok(code)
         }
-        Command::Run { database, session, files } => {
-            let opened = Opened::new(&database)?;
-            let options = session.options(None, None);
-            Ok(evenkeel_shell::run(opened.connection("evenkeel run"), options, &files).await)
+        Command::Run { database, session, mut files } => {
+            let is_server = |file: &PathBuf| file.to_str().is_some_and(Address::is_meant);
+            let server = files.first().is_some_and(is_server).then(|| files.remove(0).display().to_string());
+            let opened = Opened::new(server.as_deref(), &database, "evenkeel run").await?;
+            let code = evenkeel_shell::run(opened.connection, session.options(None, None), &files).await;
+            close(opened.local).await;
+            Ok(code)
         }
         Command::Serve(given) => serve::run(given).await,
         Command::Config(ConfigCommand::Show { given, origin, format }) => {
@@ -83,29 +92,57 @@ async fn run(command: Command) -> anyhow::Result<i32> {
     }
 }
 
-/// An open database, and its directory if that is to go away again.
+/// What the shell is connected to.
 struct Opened {
+    connection: Arc<dyn Connection>,
+    banner: String,
+    /// Where that is a database of this process.
+    local: Option<Local>,
+}
+
+/// A database of this process, and its directory if that is to go away again.
+struct Local {
+    server: Embedded,
     database: Arc<Database>,
     temporary: Option<TempDir>,
 }
 
 impl Opened {
-    fn new(arguments: &DatabaseArguments) -> anyhow::Result<Self> {
+    /// Connects to a server, or opens a database.
+    async fn new(server: Option<&str>, database: &DatabaseArguments, application: &str) -> anyhow::Result<Self> {
+        let Some(url) = server else {
+            let local = Local::open(database)?;
+            let connection = Arc::new(local.server.connect(application).await?);
+            return Ok(Self { connection, banner: local.banner(), local: Some(local) });
+        };
+        if database.data.is_some() || database.shards.is_some() {
+            let message = "--data and --shards are of a database in this process, and postgres://… is a server";
+            return Err(Error::new(SqlState::InvalidParameterValue, message).with_hint("give one of the two").into());
+        }
+        let address = Address::parse(url, |name| std::env::var(name).ok())?;
+        let (place, user) = (address.to_string(), address.user.clone());
+        let connection = Remote::connect(Target::Network(address), application).await?;
+        let (version, server) = (env!("CARGO_PKG_VERSION"), connection.server_version());
+        let encrypted = if connection.is_encrypted() { "encrypted" } else { "not encrypted" };
+        let banner = format!("Evenkeel {version}, connected to {place} ({server}) as {user}, {encrypted}.");
+        Ok(Self { connection: Arc::new(connection), banner: format!("{banner}\n{USAGE}"), local: None })
+    }
+}
+
+impl Local {
+    fn open(arguments: &DatabaseArguments) -> anyhow::Result<Self> {
         let options = OpenOptions { shards: arguments.shards, ..OpenOptions::default() };
-        match &arguments.data {
-            Some(directory) => Ok(Self { database: Database::open(directory, &options)?, temporary: None }),
+        let (database, temporary) = match &arguments.data {
+            Some(directory) => (Database::open(directory, &options)?, None),
             None => {
                 let temporary = tempfile::Builder::new()
                     .prefix("evenkeel-")
                     .tempdir()
                     .context("cannot make a temporary directory")?;
-                Ok(Self { database: Database::open(temporary.path(), &options)?, temporary: Some(temporary) })
+                (Database::open(temporary.path(), &options)?, Some(temporary))
             }
-        }
-    }
-
-    fn connection(&self, application: &str) -> Arc<dyn Connection> {
-        Arc::new(embedded::Embedded::new(Session::new(&self.database, application)))
+        };
+        Ok(Self { server: Embedded::new(&database), database, temporary })
     }
 
     fn banner(&self) -> String {
@@ -115,7 +152,14 @@ impl Opened {
             Some(_) => "a temporary database, gone when you leave; --data DIR keeps one".to_string(),
             None => self.database.directory().display().to_string(),
         };
-        format!("Evenkeel {version}, {shards} shards, {place}.\nStatements end with ;  \\? helps, \\q leaves.")
+        format!("Evenkeel {version}, {shards} shards, {place}.\n{USAGE}")
+    }
+}
+
+/// Ends the sessions of a database of this process, so that it closes.
+async fn close(local: Option<Local>) {
+    if let Some(local) = local {
+        local.server.end().await;
     }
 }
 

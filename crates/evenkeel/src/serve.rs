@@ -177,7 +177,7 @@ impl Servers {
         let (version, shards) = (env!("CARGO_PKG_VERSION"), database.shard_count());
         println!("Evenkeel {version}, {shards} shards, {}", configuration.data.display());
         let address = self.wire.address()?;
-        println!("listening on {address}: psql -h {} -p {} -U admin", address.ip(), address.port());
+        println!("listening on {address}: evenkeel shell (or psql) postgres://admin@{address}");
         let http = self.http.as_ref().map(evenkeel_http::Server::address).transpose()?;
         if let Some(http) = http {
             let encrypted = configuration.encryption != Encryption::None;

@@ -125,6 +125,10 @@ sql_states! {
     /// Another process has the directory, or the directory is not one of ours.
     CannotConnectNow = "57P03";
     OperatorIntervention = "57000";
+    /// The client cannot connect to a server.
+    CannotConnect = "08001";
+    /// The connection to the server was lost.
+    ConnectionFailure = "08006";
     /// A message that the protocol does not have, or not here: the connection ends.
     ProtocolViolation = "08P01";
     /// A parameter's bytes are no value of its type.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use evenkeel_model::{Error, Result, SqlState, did_you_mean};
 
 use crate::format::{Expanded, Format};
+use crate::language::{self, TokenClass};
 
 /// How often `\watch` repeats when it is not told.
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ pub struct Entry {
 pub const COMMANDS: &[Entry] = &[
     Entry { name: "\\?", arguments: "[topic]", help: "show this help, or the syntax of a statement" },
     Entry { name: "\\assert", arguments: "query", help: "fail unless every value that comes out is true" },
+    Entry { name: "\\copy", arguments: "table FROM|TO 'file'", help: "COPY from or to a file on this machine" },
     Entry { name: "\\d", arguments: "[table]", help: "list tables, or describe one" },
     Entry { name: "\\dt", arguments: "", help: "list tables with their sizes" },
     Entry { name: "\\echo", arguments: "text", help: "print the text, with variables filled in" },
@@ -47,6 +49,8 @@ pub const COMMANDS: &[Entry] = &[
 pub enum Command {
     /// `\assert query`
     Assert(Assertion),
+    /// `\copy`
+    Copy(Copying),
     /// `\d table`
     Describe(String),
     /// `\echo text`
@@ -86,6 +90,17 @@ pub struct Assertion {
     pub offset: usize,
 }
 
+/// `\copy table FROM 'file'`, `\copy (query) TO 'file'`, with what COPY takes behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copying {
+    /// The COPY, from standard input or to standard output.
+    pub statement: String,
+    /// The file in the place of these.
+    pub file: PathBuf,
+    /// Whether rows come from the file.
+    pub is_input: bool,
+}
+
 /// `\watch [seconds] [c=times]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watch {
@@ -103,6 +118,7 @@ pub fn parse(text: &str) -> Result<Command> {
     match name {
         "\\?" | "\\h" | "\\help" => Ok(Command::Help(optional(rest))),
         "\\assert" => assertion(text, rest),
+        "\\copy" => copying(rest).map(Command::Copy),
         "\\d" if rest.is_empty() => Ok(Command::ListTables { sizes: false }),
         "\\d" => Ok(Command::Describe(rest.trim_end_matches(';').to_string())),
         "\\dt" => Ok(Command::ListTables { sizes: true }),
@@ -139,6 +155,48 @@ fn assertion(text: &str, query: &str) -> Result<Command> {
     }
     let offset = text.find(query).unwrap_or(0);
     Ok(Command::Assert(Assertion { query: query.to_string(), offset }))
+}
+
+fn copying(rest: &str) -> Result<Copying> {
+    let rest = rest.trim_end_matches(';').trim_end();
+    let blank = |class| matches!(class, TokenClass::Other | TokenClass::Comment);
+    let tokens: Vec<_> = language::tokens(rest).into_iter().filter(|(_, class)| !blank(*class)).collect();
+    let mut depth = 0_usize;
+    for pair in tokens.windows(2) {
+        let [(word, _), (file, class)] = pair else { break };
+        let stream = match rest[word.clone()].to_ascii_uppercase().as_str() {
+            "(" => {
+                depth += 1;
+                continue;
+            }
+            ")" => {
+                depth = depth.saturating_sub(1);
+                continue;
+            }
+            "FROM" => "STDIN",
+            "TO" => "STDOUT",
+            _ => continue,
+        };
+        if depth == 0 && *class == TokenClass::String {
+            let (name, options) = (unquoted(&rest[file.clone()]).replace("''", "'"), &rest[file.end..]);
+            let options = if options.is_empty() { format_of(&name) } else { options };
+            let statement = format!("COPY {} {stream}{options}", &rest[..word.end]);
+            return Ok(Copying { statement, file: PathBuf::from(name), is_input: stream == "STDIN" });
+        }
+    }
+    Err(Error::new(SqlState::SyntaxError, "\\copy does not say which file")
+        .with_hint("\\copy ships FROM 'ships.csv', \\copy (QUERY ships WHERE tons > 9) TO 'large.csv'"))
+}
+
+/// What COPY would take a file's format for, where nothing is said.
+fn format_of(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("csv") => " WITH (format csv, header true)",
+        Some("tsv") => " WITH (format tsv, header true)",
+        Some("json") => " WITH (format json)",
+        Some("ndjson") => " WITH (format ndjson)",
+        _ => "",
+    }
 }
 
 fn set(rest: &str) -> Command {
@@ -218,6 +276,23 @@ mod tests {
     }
 
     #[test]
+    fn copying_puts_a_stream_in_the_place_of_the_file() {
+        let copy = |text: &str| match parsed(text) {
+            Command::Copy(Copying { statement, file, is_input }) => (statement, file.display().to_string(), is_input),
+            other => panic!("{other:?}"),
+        };
+        let expected = ("COPY t (a, b) FROM STDIN WITH (null 'x')".to_string(), "a b's.csv".to_string(), true);
+        assert_eq!(copy("\\copy t (a, b) FROM 'a b''s.csv' WITH (null 'x');"), expected);
+        let query = "(SELECT a FROM t WHERE b > 'to')";
+        let expected = (format!("COPY {query} TO STDOUT WITH (format csv, header true)"), "x.csv".to_string(), false);
+        assert_eq!(copy(&format!("\\copy {query} TO 'x.csv'")), expected);
+        assert_eq!(copy("\\copy t to 'x'").0, "COPY t to STDOUT");
+        for text in ["\\copy", "\\copy t", "\\copy t FROM", "\\copy t FROM x.csv", "\\copy (SELECT 1 FROM 'x')"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn watch_takes_seconds_and_a_count() {
         let watch = |millis, times| Command::Watch(Watch { interval: Duration::from_millis(millis), times });
         assert_eq!(parsed("\\watch"), watch(2_000, None));
@@ -246,6 +321,7 @@ mod tests {
     fn every_listed_command_is_understood() {
         for entry in COMMANDS {
             let argument = match entry.name {
+                "\\copy" => "t FROM 'file'",
                 "\\format" => "csv",
                 "\\timing" | "\\x" => "on",
                 "\\watch" => "1",

@@ -1,15 +1,16 @@
 //! What each backslash command does.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::DataType;
-use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, SqlState, did_you_mean};
 
-use crate::backslash::{self, Assertion, COMMANDS, Command, Watch};
+use crate::backslash::{self, Assertion, COMMANDS, Command, Copying, Watch};
+use crate::connection::Event;
 use crate::format::{Expanded, Format};
 use crate::language;
+use crate::rows::{Batch, Scalar};
 use crate::run;
 use crate::shell::{Failure, Shell};
 use crate::value::{self, Dialect};
@@ -24,6 +25,7 @@ impl Shell {
     pub(crate) async fn command(&mut self, text: &str) -> Result<(), Failure> {
         match backslash::parse(text)? {
             Command::Assert(assertion) => self.assert(&assertion).await,
+            Command::Copy(copying) => self.copy(&copying).await,
             Command::Describe(name) => self.describe(&name).await,
             Command::Echo(text) => self.echo(&text),
             Command::Expanded(choice) => self.set_expanded(choice),
@@ -72,10 +74,46 @@ impl Shell {
         let last = self.last_statement.take();
         let outcome = self.statement(query).await;
         self.last_statement = last;
-        outcome.map_err(|failure| match failure {
-            Failure::Failed(error) => Failure::Failed(Error { span: None, ..error }),
-            other => other,
-        })
+        outcome.map_err(without_place)
+    }
+
+    /// Copies from or to a file on this side of the connection. Places in errors would be those of another statement.
+    async fn copy(&mut self, copying: &Copying) -> Result<(), Failure> {
+        let Copying { statement, file, is_input } = copying;
+        let outcome = match is_input {
+            true => {
+                let rows = File::open(file).map_err(|error| unreadable(file, &error))?;
+                self.statement_with(statement, Some(Box::new(rows))).await
+            }
+            false => self.copy_out(statement, file).await,
+        };
+        outcome.map_err(without_place)
+    }
+
+    async fn copy_out(&mut self, statement: &str, path: &Path) -> Result<(), Failure> {
+        self.revive().await?;
+        let (mut file, mut tag) = (None, String::new());
+        // A statement that is refused must not have emptied a file.
+        let create = || File::create(path).map(BufWriter::new);
+        let take = |shell: &mut Self, event| match event {
+            Event::Copy(rows) => {
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => none.insert(create()?),
+                };
+                file.write_all(&rows)
+            }
+            Event::Notice(notice) => shell.notice(&notice),
+            Event::Complete(done) => {
+                tag = done;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        self.drive(statement, None, take).await?;
+        let finished = file.map_or_else(create, Ok).and_then(|mut file| file.flush());
+        finished.map_err(|error| unwritable(path, &error))?;
+        if self.settings.format.is_for_people() { Ok(self.say(&tag)?) } else { Ok(()) }
     }
 
     async fn describe(&mut self, name: &str) -> Result<(), Failure> {
@@ -117,10 +155,7 @@ impl Shell {
     }
 
     fn redirect(&mut self, file: Option<PathBuf>) -> Result<(), Failure> {
-        self.streams.redirect(file.as_deref()).map_err(|error| {
-            let name = file.unwrap_or_default();
-            Error::new(SqlState::IoError, format!("{} cannot be written: {error}", name.display())).into()
-        })
+        self.streams.redirect(file.as_deref()).map_err(|error| unwritable(&file.unwrap_or_default(), &error).into())
     }
 
     async fn watch(&mut self, watch: Watch) -> Result<(), Failure> {
@@ -215,6 +250,22 @@ impl Shell {
     }
 }
 
+fn unreadable(file: &Path, error: &std::io::Error) -> Error {
+    Error::new(SqlState::UndefinedFile, format!("{} cannot be read: {error}", file.display()))
+}
+
+fn unwritable(file: &Path, error: &std::io::Error) -> Error {
+    Error::new(SqlState::IoError, format!("{} cannot be written: {error}", file.display()))
+}
+
+/// Of a statement that the user did not write so.
+fn without_place(failure: Failure) -> Failure {
+    match failure {
+        Failure::Failed(error) => Failure::Failed(Error { span: None, ..error }),
+        other => other,
+    }
+}
+
 /// Commands, then statements, one line each.
 fn overview() -> Vec<String> {
     let commands = COMMANDS.iter().map(|entry| (format!("{} {}", entry.name, entry.arguments), entry.help));
@@ -264,39 +315,34 @@ fn stored_name(typed: &str) -> String {
 }
 
 /// `Shard key: carrier`, a line a column of the one row.
-fn facts(batches: &[RecordBatch]) -> Vec<String> {
-    let Some(batch) = batches.iter().find(|batch| batch.num_rows() > 0) else { return Vec::new() };
-    let schema = batch.schema();
-    let pairs = schema.fields().iter().zip(batch.columns()).filter(|(field, _)| field.name() != "table_name");
-    let fact = |name: &str, text: String| {
+fn facts(batches: &[Batch]) -> Vec<String> {
+    let Some(batch) = batches.iter().find(|batch| batch.row_count() > 0) else { return Vec::new() };
+    let fact = |name: &str, text: &str| {
         let name = name.replace('_', " ");
         let (first, rest) = name.split_at(name.chars().next().map_or(0, char::len_utf8));
         format!("{}{rest}: {text}", first.to_uppercase())
     };
-    pairs.filter_map(|(field, column)| Some(fact(field.name(), value::text(column, 0, Dialect::Display)?))).collect()
+    let told = batch.row(0).filter(|(column, _)| column.name != "table_name");
+    told.filter_map(|(column, value)| Some(fact(&column.name, &value::text(column.kind, value?, Dialect::Display))))
+        .collect()
 }
 
 /// Checks that there are rows and that every value is true; else says what came out.
-fn check_all_true(batches: &[RecordBatch]) -> Result<(), String> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+fn check_all_true(batches: &[Batch]) -> Result<(), String> {
+    let rows: usize = batches.iter().map(Batch::row_count).sum();
     if rows == 0 {
         return Err("The query came out with no rows.".to_string());
     }
     let mut surprises = Vec::new();
-    let mut before = 0;
-    for batch in batches {
-        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-            let is_true = |row| {
-                column.data_type() == &DataType::Boolean && column.is_valid(row) && column.as_boolean().value(row)
-            };
-            for row in (0..column.len()).filter(|row| !is_true(*row)) {
-                let text = value::text(column, row, Dialect::Display).unwrap_or_else(|| "NULL".to_string());
-                surprises.push((before + row, format!("{} is {text}", field.name())));
+    for (row, values) in batches.iter().flat_map(Batch::rows).enumerate() {
+        for (column, value) in values {
+            let is_boolean = column.kind.scalar == Scalar::Boolean && !column.kind.is_array;
+            if !(is_boolean && value == Some("t")) {
+                let text = value.map(|value| value::text(column.kind, value, Dialect::Display));
+                surprises.push((row, format!("{} is {}", column.name, text.as_deref().unwrap_or("NULL"))));
             }
         }
-        before += batch.num_rows();
     }
-    surprises.sort_by_key(|(row, _)| *row);
     let place = |row: usize| if rows > 1 { format!(" in row {}", row + 1) } else { String::new() };
     let shown = surprises.iter().take(SURPRISES_SHOWN_MAX).map(|(row, text)| format!("{text}{}", place(*row)));
     let mut shown: Vec<_> = shown.collect();

@@ -5,13 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use arrow::record_batch::RecordBatch;
-
 use crate::backslash::COMMANDS;
 use crate::format::Format;
 use crate::language;
-use crate::shell::{Failure, Shell};
-use crate::value::{self, Dialect};
+use crate::rows::Batch;
+use crate::shell::Shell;
 
 const COLUMNS_QUERY: &str = "SELECT table_schema, table_name, column_name FROM information_schema.columns";
 const SETTINGS_QUERY: &str = "SELECT name FROM system.settings";
@@ -93,16 +91,9 @@ impl Shell {
     }
 
     async fn texts(&mut self, query: &str) -> Vec<Vec<String>> {
-        let batches: Result<Vec<RecordBatch>, Failure> = self.collect(query).await;
-        let text = |batch: &RecordBatch, row| {
-            batch
-                .columns()
-                .iter()
-                .map(|column| value::text(column, row, Dialect::Display).unwrap_or_default())
-                .collect()
-        };
-        let batches = batches.unwrap_or_default();
-        batches.iter().flat_map(|batch| (0..batch.num_rows()).map(move |row| text(batch, row))).collect()
+        let batches = self.collect(query).await.unwrap_or_default();
+        let rows = batches.iter().flat_map(Batch::rows);
+        rows.map(|row| row.map(|(_, value)| value.unwrap_or_default().to_string()).collect()).collect()
     }
 }
 

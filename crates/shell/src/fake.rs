@@ -2,19 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, Result, SqlState};
-use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
 use tokio::sync::{Notify, watch};
 
-use crate::connection::{Completion, Connection, Event, TransactionState};
+use crate::connection::{Connection, Event, Input, Notice, TransactionState};
+use crate::rows::{Batch, Column, Columns, Kind};
 use crate::{Interrupt, Options, Shell, Streams};
 
 /// A statement that does not end until it is cancelled; no more do those that wait.
 pub const ENDLESS: &str = "SELECT endless";
+
+/// A statement during which the connection breaks.
+pub const FATAL: &str = "SELECT fatal";
 
 /// Answers scripted statements; anything else is `OK`.
 #[derive(Default)]
@@ -22,6 +27,7 @@ pub struct Fake {
     answers: BTreeMap<String, Vec<Result<Event>>>,
     log: Mutex<Vec<String>>,
     cancelled: Notify,
+    lost: AtomicBool,
 }
 
 impl Fake {
@@ -32,9 +38,9 @@ impl Fake {
     }
 
     /// Answers this query with these rows.
-    pub fn rows(self, query: &str, batch: RecordBatch) -> Self {
-        let tag = format!("SELECT {}", batch.num_rows());
-        let events = vec![Event::Schema(batch.schema()), Event::Batch(batch), complete(&tag)];
+    pub fn rows(self, query: &str, batch: Batch) -> Self {
+        let tag = format!("SELECT {}", batch.row_count());
+        let events = vec![Event::Columns(Columns::clone(batch.columns())), Event::Batch(batch), complete(&tag)];
         self.answer(query, events.into_iter().map(Ok).collect())
     }
 
@@ -46,11 +52,24 @@ impl Fake {
 
 /// The end of a statement.
 pub fn complete(tag: &str) -> Event {
-    Event::Complete(Completion { tag: tag.to_string() })
+    Event::Complete(tag.to_string())
+}
+
+/// Rows of columns of these names and of PostgreSQL's types of these numbers.
+pub fn batch<const N: usize>(columns: [(&str, u32); N], rows: &[[Option<&str>; N]]) -> Batch {
+    let columns = columns.map(|(name, oid)| Column { name: name.to_string(), kind: Kind::of_oid(oid) });
+    let mut batch = Batch::new(Columns::from(columns));
+    rows.iter().for_each(|row| batch.push(*row));
+    batch
 }
 
 impl Connection for Fake {
-    fn execute<'a>(&'a self, statement: &'a str, variables: &'a [(String, String)]) -> BoxStream<'a, Result<Event>> {
+    fn execute<'a>(
+        &'a self,
+        statement: &'a str,
+        variables: &'a [(String, String)],
+        _: Input,
+    ) -> BoxStream<'a, Result<Event>> {
         let given: String = variables.iter().map(|(name, value)| format!(" @{name}={value}")).collect();
         self.log.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{statement}{given}"));
         if statement == ENDLESS || statement.starts_with("WAIT") {
@@ -59,6 +78,11 @@ impl Connection for Fake {
                 Err(Error::new(SqlState::QueryCanceled, "cancelled"))
             };
             return stream::once(ended).boxed();
+        }
+        if statement == FATAL {
+            self.lost.store(true, Ordering::SeqCst);
+            let error = Error::new(SqlState::ConnectionFailure, "the connection to the server was lost");
+            return stream::once(std::future::ready(Err(error))).boxed();
         }
         let events = self.answers.get(statement).cloned().unwrap_or_else(|| vec![Ok(complete("OK"))]);
         stream::iter(events).boxed()
@@ -70,6 +94,16 @@ impl Connection for Fake {
 
     fn transaction(&self) -> TransactionState {
         TransactionState::Idle
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    fn revive(&self) -> BoxFuture<'_, Result<Option<Notice>>> {
+        let was_lost = self.lost.swap(false, Ordering::SeqCst);
+        let notice = was_lost.then(|| Notice { message: "connected again".to_string(), hint: None });
+        std::future::ready(Ok(notice)).boxed()
     }
 }
 

@@ -6,7 +6,8 @@
 //!   file, -c, stdin ────┘       (items)         (events) └─▶ notices, errors, progress ─▶ standard error
 //! ```
 //!
-//! The shell knows a database only as a [`connection::Connection`], and the language only through [`evenkeel_pql`]. It
+//! The shell knows a database only as a [`connection::Connection`], which speaks PostgreSQL's protocol ([`remote`]) with a
+//! server elsewhere or in this process, and the language only through [`evenkeel_pql`]. It
 //! takes a script apart into statements and backslash commands ([`backslash`]), runs them one by one, and writes what
 //! comes back in one of the formats of [`mod@format`]. Prompt and scripts are the same [`Shell`]; they differ in where text
 //! comes from and in what happens after an error.
@@ -22,11 +23,12 @@ mod interrupt;
 mod language;
 mod progress;
 mod prompt;
+pub mod remote;
+pub mod rows;
 mod run;
 mod script;
 mod shell;
 mod streams;
-mod temporal;
 mod value;
 
 use std::io::{self, IsTerminal};
@@ -65,6 +67,7 @@ pub struct Options {
 /// code of the process.
 pub async fn interactive(connection: Arc<dyn Connection>, options: Options) -> i32 {
     let mut shell = Shell::new(connection, &options, Streams::standard(), Interrupt::from_signals());
+    shell.rows_on_input = !options.commands.is_empty() && !io::stdin().is_terminal();
     let outcome = if !options.commands.is_empty() {
         shell.run_all(&options.commands, &[]).await
     } else if !io::stdin().is_terminal() {
@@ -80,6 +83,8 @@ pub async fn interactive(connection: Arc<dyn Connection>, options: Options) -> i
 /// code of the process.
 pub async fn run(connection: Arc<dyn Connection>, options: Options, files: &[PathBuf]) -> i32 {
     let mut shell = Shell::new(connection, &options, Streams::standard(), Interrupt::from_signals());
+    let scripted = files.iter().any(|file| file == Path::new("-")) || (options.commands.is_empty() && files.is_empty());
+    shell.rows_on_input = !scripted && !io::stdin().is_terminal();
     let outcome = if options.commands.is_empty() && files.is_empty() {
         shell.run_standard_input().await
     } else {

@@ -3,11 +3,11 @@
 //! A label may say after a comma what is done at present: `shard 1 → 2, copying`. What stands before it names the bar, so that
 //! a migration keeps its bar from phase to phase, and migrations that run at the same time have one each.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use crate::connection::{Progress, ProgressUnit};
+use evenkeel_model::Progress;
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// How often a bar without news is redrawn, so that its clock goes on.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
@@ -58,10 +58,10 @@ impl Bars {
             bar.drawn.set_length(total);
         }
         bar.drawn.set_position(progress.done);
-        match (step, progress.unit, progress.rows) {
-            (Some(step), _, _) => bar.drawn.set_message(step.to_string()),
-            (None, ProgressUnit::Bytes, Some(rows)) => bar.drawn.set_message(format!("{rows} rows")),
-            (None, _, _) => {}
+        match step {
+            Some(step) => bar.drawn.set_message(step.to_string()),
+            None if progress.in_bytes => bar.drawn.set_message(format!("{} rows", progress.rows)),
+            None => {}
         }
         let (stale, live) = self.bars.drain(..).partition(|bar| now.duration_since(bar.seen) >= STALE_AFTER);
         self.bars = live;
@@ -93,18 +93,18 @@ fn parts(label: &str) -> (&str, Option<&str>) {
 
 /// Bytes or rows, with an end in sight or without.
 fn style(progress: &Progress) -> ProgressStyle {
-    let template = match (progress.unit, progress.total.is_some()) {
-        (ProgressUnit::Bytes, true) => {
-            "{prefix} [{bar:30}] {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}"
-        }
-        (ProgressUnit::Bytes, false) => "{prefix} {spinner} {bytes} {bytes_per_sec} {elapsed} {msg}",
-        (ProgressUnit::Rows, true) => {
-            "{prefix} [{bar:30}] {percent:>3}% {human_pos}/{human_len} rows {per_sec} ETA {eta} {msg}"
-        }
-        (ProgressUnit::Rows, false) => "{prefix} {spinner} {human_pos} rows {per_sec} {elapsed} {msg}",
+    let template = match (progress.in_bytes, progress.total.is_some()) {
+        (true, true) => "{prefix} [{bar:30}] {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} ETA {eta} {msg}",
+        (true, false) => "{prefix} {spinner} {bytes} {bytes_per_sec} {elapsed} {msg}",
+        (false, true) => "{prefix} [{bar:30}] {percent:>3}% {human_pos}/{human_len} rows {speed} ETA {eta} {msg}",
+        (false, false) => "{prefix} {spinner} {human_pos} rows {speed} {elapsed} {msg}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.progress_chars("=> ")
+    // Whole rows: what moves is not known more closely.
+    let speed = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+    };
+    style.with_key("speed", speed).progress_chars("=> ")
 }
 
 #[cfg(test)]
@@ -113,9 +113,9 @@ mod tests {
 
     #[test]
     fn every_kind_of_progress_has_a_valid_template_and_hidden_bars_stay_away() {
-        for unit in [ProgressUnit::Bytes, ProgressUnit::Rows] {
+        for in_bytes in [true, false] {
             for total in [None, Some(10)] {
-                let progress = Progress { label: "COPY flights".to_string(), done: 5, total, unit, rows: Some(1) };
+                let progress = Progress { label: "COPY flights".to_string(), done: 5, total, in_bytes, rows: 1 };
                 style(&progress);
                 let mut bars = Bars::new(false);
                 bars.show(&progress);
@@ -125,8 +125,7 @@ mod tests {
     }
 
     fn at(label: &str, done: u64) -> Progress {
-        let unit = ProgressUnit::Rows;
-        Progress { label: label.to_string(), done, total: Some(100), unit, rows: Some(done) }
+        Progress { label: label.to_string(), done, total: Some(100), in_bytes: false, rows: done }
     }
 
     fn drawn(bars: &Bars) -> Vec<String> {

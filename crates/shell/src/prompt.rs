@@ -99,6 +99,8 @@ impl Shell {
         self.interrupt.forget();
         for item in &script.items {
             match self.item(item, &script, &source, None).await {
+                // What else stood on the line was meant for the connection that broke.
+                Err(Failure::Reported) if self.connection.is_lost() => break,
                 Ok(()) | Err(Failure::Reported | Failure::Failed(_)) => {}
                 Err(Failure::Interrupted) => {
                     // What else stood on the line was meant to follow the statement that was stopped.
@@ -240,7 +242,7 @@ fn colour(class: TokenClass) -> Option<&'static str> {
 mod tests {
     use super::*;
     use crate::Options;
-    use crate::fake::{Fake, Stage};
+    use crate::fake::{FATAL, Fake, Stage};
 
     #[tokio::test]
     async fn lines_pile_up_until_a_statement_ends() {
@@ -264,6 +266,17 @@ mod tests {
         assert!(stage.err().contains("there is no command \\nonsense"));
         buffer.push_str("\\q");
         assert!(matches!(stage.shell.take_items(&mut buffer).await, Err(Failure::Quit)));
+    }
+
+    #[tokio::test]
+    async fn the_prompt_connects_again_and_says_so() {
+        let mut stage = Stage::new(Fake::default(), &Options::default());
+        stage.shell.is_interactive = true;
+        for line in [&format!("{FATAL}; SELECT 1;"), "\\echo still", "SELECT 2;"] {
+            assert!(stage.shell.take_items(&mut line.to_string()).await.is_ok());
+        }
+        assert_eq!(stage.log(), [FATAL, "SELECT 2"]);
+        assert!(stage.err().ends_with("NOTICE: connected again\n"), "{}", stage.err());
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Shell {
             }
             match self.item(item, &script, source, Some(origin)).await {
                 Ok(()) => {}
-                Err(Failure::Reported) if self.settings.keep_going => failed = true,
+                // Without a connection there is nothing to go on with.
+                Err(Failure::Reported) if self.settings.keep_going && !self.connection.is_lost() => failed = true,
                 Err(failure) => return Err(failure),
             }
         }

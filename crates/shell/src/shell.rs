@@ -9,18 +9,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, SqlState};
 use futures::StreamExt;
 
 use crate::Options;
-use crate::connection::{Connection, Event, Notice};
+use crate::connection::{Connection, Event, Input, Notice};
 use crate::format::{self, Expanded, Format, Layout, Rows};
 use crate::interrupt::Interrupt;
 use crate::language::{self, Awaited};
 use crate::progress::Bars;
+use crate::rows::Batch;
 use crate::streams::Streams;
 
 const OPEN_JOBS: &str = "SELECT job_id FROM SYSTEM.JOBS WHERE finished_at IS NULL ORDER BY job_id";
@@ -80,6 +78,8 @@ pub struct Shell {
     pub(crate) names_changed: bool,
     /// Whether somebody sits at a prompt and likes to be told what a command changed.
     pub(crate) is_interactive: bool,
+    /// Whether standard input holds rows for COPY FROM STDIN: no terminal, and not the script itself.
+    pub(crate) rows_on_input: bool,
     bars: Bars,
 }
 
@@ -108,6 +108,7 @@ impl Shell {
             including: Vec::new(),
             names_changed: true,
             is_interactive: false,
+            rows_on_input: false,
             bars,
         }
     }
@@ -115,11 +116,18 @@ impl Shell {
     /// Runs one statement and writes what it answers.
     pub(crate) async fn statement(&mut self, statement: &str) -> Result<(), Failure> {
         self.last_statement = Some(statement.to_string());
+        let input: Input = self.rows_on_input.then(|| Box::new(io::stdin()) as Box<_>);
+        self.statement_with(statement, input).await
+    }
+
+    /// Runs one statement that may ask for rows.
+    pub(crate) async fn statement_with(&mut self, statement: &str, input: Input) -> Result<(), Failure> {
+        self.revive().await?;
         self.names_changed |= language::changes_names(statement);
         let layout = self.layout();
         let started = Instant::now();
-        let mut rows = None;
-        let outcome = self.drive(statement, |shell, event| shell.show(event, layout, &mut rows)).await;
+        let mut result = Written::Nothing;
+        let outcome = self.drive(statement, input, |shell, event| shell.show(event, layout, &mut result)).await;
         if self.settings.timing {
             self.write_time(started.elapsed())?;
         }
@@ -130,12 +138,26 @@ impl Shell {
         outcome
     }
 
+    /// At the prompt, connects again where the connection has broken.
+    pub(crate) async fn revive(&mut self) -> Result<(), Failure> {
+        if !self.is_interactive {
+            return Ok(());
+        }
+        let connection = Arc::clone(&self.connection);
+        let mut interrupt = self.interrupt.clone();
+        let revived = tokio::select! {
+            revived = connection.revive() => revived?,
+            () = interrupt.pressed() => return Err(Failure::Interrupted),
+        };
+        Ok(revived.iter().try_for_each(|notice| self.notice(notice))?)
+    }
+
     /// Tells which of the jobs that were waited for go on: only the waiting was stopped.
     async fn tell_what_goes_on(&mut self, awaited: Awaited) -> io::Result<()> {
         // Who can't be asked has nothing to tell.
         let batches = self.collect(OPEN_JOBS).await.unwrap_or_default();
-        let columns = batches.iter().filter_map(|batch| batch.columns().first()?.as_primitive_opt::<Int64Type>());
-        let jobs: Vec<u64> = columns.flat_map(|jobs| jobs.values().iter().map(|job| *job as u64)).collect();
+        let numbers = batches.iter().flat_map(Batch::rows).flatten().filter_map(|(_, job)| job?.parse().ok());
+        let jobs: Vec<u64> = numbers.collect();
         let last = jobs.last().copied();
         for job in jobs {
             if awaited == Awaited::All
@@ -150,7 +172,7 @@ impl Shell {
     }
 
     /// Runs a query for the shell's own use, such as an assertion.
-    pub(crate) async fn collect(&mut self, query: &str) -> Result<Vec<RecordBatch>, Failure> {
+    pub(crate) async fn collect(&mut self, query: &str) -> Result<Vec<Batch>, Failure> {
         let mut batches = Vec::new();
         let take = |shell: &mut Self, event| match event {
             Event::Batch(batch) => {
@@ -160,19 +182,19 @@ impl Shell {
             Event::Notice(notice) => shell.notice(&notice),
             _ => Ok(()),
         };
-        self.drive(query, take).await?;
+        self.drive(query, None, take).await?;
         Ok(batches)
     }
 
     /// Runs a statement, giving every event to `take`.
-    async fn drive<F>(&mut self, statement: &str, mut take: F) -> Result<(), Failure>
+    pub(crate) async fn drive<F>(&mut self, statement: &str, input: Input, mut take: F) -> Result<(), Failure>
     where
         F: FnMut(&mut Self, Event) -> io::Result<()>,
     {
         let connection = Arc::clone(&self.connection);
         let variables = self.settings.variables.clone();
         let mut interrupt = self.interrupt.clone();
-        let mut stream = connection.execute(statement, &variables);
+        let mut stream = connection.execute(statement, &variables, input);
         let mut cancelled = false;
         let outcome = loop {
             let event = tokio::select! {
@@ -205,13 +227,14 @@ impl Shell {
         }
     }
 
-    fn show(&mut self, event: Event, layout: Layout, rows: &mut Option<Box<dyn Rows>>) -> io::Result<()> {
+    fn show(&mut self, event: Event, layout: Layout, result: &mut Written) -> io::Result<()> {
         match event {
-            Event::Schema(schema) => *rows = Some(format::rows(layout, &schema)),
+            Event::Columns(columns) => *result = Written::Rows(format::rows(layout, &columns)),
             Event::Batch(batch) => {
                 self.bars.clear();
-                let rows = rows.get_or_insert_with(|| format::rows(layout, &batch.schema()));
-                rows.batch(self.streams.out(), &batch)?;
+                if let Written::Rows(rows) = result {
+                    rows.batch(self.streams.out(), &batch)?;
+                }
                 self.streams.flush()?;
             }
             Event::Notice(notice) => self.notice(&notice)?,
@@ -219,17 +242,22 @@ impl Shell {
             Event::Copy(rows) => {
                 self.bars.clear();
                 self.streams.out().write_all(&rows)?;
+                *result = Written::Copy;
             }
-            Event::Complete(completion) => {
+            Event::Complete(tag) => {
                 self.bars.clear();
-                let mut says_it_all = true;
-                if let Some(mut rows) = rows.take() {
-                    rows.finish(self.streams.out())?;
+                let says_it_all = match result {
+                    Written::Nothing => true,
                     // The rows of a query are its result; those of RETURNING are not the whole of it.
-                    says_it_all = is_change(&completion.tag);
-                }
+                    Written::Rows(rows) => {
+                        rows.finish(self.streams.out())?;
+                        is_change(&tag)
+                    }
+                    // A file that they go to holds nothing else.
+                    Written::Copy => false,
+                };
                 if says_it_all && layout.format.is_for_people() {
-                    writeln!(self.streams.out(), "{}", completion.tag)?;
+                    writeln!(self.streams.out(), "{tag}")?;
                 }
             }
         }
@@ -258,7 +286,7 @@ impl Shell {
         self.streams.err().flush()
     }
 
-    fn notice(&mut self, notice: &Notice) -> io::Result<()> {
+    pub(crate) fn notice(&mut self, notice: &Notice) -> io::Result<()> {
         self.bars.clear();
         self.streams.out().flush()?;
         writeln!(self.streams.err(), "NOTICE: {}", notice.message)?;
@@ -272,6 +300,14 @@ impl Shell {
         let line = format!("Time: {:.3} ms", elapsed.as_secs_f64() * 1_000.0);
         if self.settings.format.is_for_people() { self.say(&line) } else { writeln!(self.streams.err(), "{line}") }
     }
+}
+
+/// What a statement has written so far.
+enum Written {
+    Nothing,
+    Rows(Box<dyn Rows>),
+    /// Rows of a COPY.
+    Copy,
 }
 
 /// Whether a command tag is that of a statement that changes rows.

@@ -1,19 +1,16 @@
-//! One value of a column as text: the only place that knows how values look.
+//! One value as the shell shows it: the only place that knows how values look.
 //!
-//! Spellings are PostgreSQL's, so that what the shell shows is what psql would show through the wire. There are two
-//! dialects: [`Dialect::Display`] for people, and [`Dialect::Exchange`] for files (CSV, JSON), which differs in
-//! timestamps only. JSON has its own writer, because there numbers and lists stay what they are; NaN and the infinities
-//! are strings, as JSON has no numbers for them.
-//!
-//! Dictionaries and run-end encoded columns are looked through first: everything below sees plain values.
+//! The server sends them as PostgreSQL spells them, and most are shown so. Booleans are words and arrays have square
+//! brackets. There are two dialects: [`Dialect::Display`] for people, and [`Dialect::Exchange`] for files (CSV, JSON), which
+//! differs in timestamps only. JSON has its own writer, because there numbers and arrays stay what they are; NaN and the
+//! infinities are strings, as JSON has no numbers for them.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
-use arrow::array::{Array, AsArray, downcast_dictionary_array, downcast_run_array};
-use arrow::datatypes::*;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use crate::rows::{Kind, Scalar};
 
-use crate::temporal;
+/// Arrays within arrays, as many as PostgreSQL has.
+const DIMENSIONS_MAX: usize = 6;
 
 /// Who reads the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,43 +21,57 @@ pub enum Dialect {
     Exchange,
 }
 
-/// Whether values of the type are numbers, and so stand at the right of their column.
-pub fn is_numeric(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Dictionary(_, values) => is_numeric(values),
-        DataType::RunEndEncoded(_, values) => is_numeric(values.data_type()),
-        other => other.is_numeric(),
+/// A value as it is shown.
+pub fn text(kind: Kind, sent: &str, dialect: Dialect) -> Cow<'_, str> {
+    text_within(kind, sent, dialect, DIMENSIONS_MAX)
+}
+
+/// A value in arrays that may have so many dimensions more.
+fn text_within(kind: Kind, sent: &str, dialect: Dialect, dimensions: usize) -> Cow<'_, str> {
+    if kind.is_array {
+        let shown = |element: Option<Cow<'_, str>>| match element {
+            Some(element) => {
+                let kind = kind_of(kind, &element, dimensions);
+                text_within(kind, &element, dialect, dimensions - 1).into_owned()
+            }
+            None => "NULL".to_string(),
+        };
+        return Cow::Owned(format!("[{}]", elements(sent).into_iter().map(shown).collect::<Vec<_>>().join(", ")));
+    }
+    match (kind.scalar, dialect, sent) {
+        (Scalar::Boolean, _, "t") => Cow::Borrowed("true"),
+        (Scalar::Boolean, _, "f") => Cow::Borrowed("false"),
+        (Scalar::Timestamp, Dialect::Exchange, _) => Cow::Owned(rfc3339(sent)),
+        _ => Cow::Borrowed(sent),
     }
 }
 
-/// The text of the value at `row`, or `None` for NULL.
-pub fn text(array: &dyn Array, row: usize, dialect: Dialect) -> Option<String> {
-    let (array, row) = resolve(array, row)?;
-    let mut out = String::new();
-    write_text(&mut out, array, row, dialect);
-    Some(out)
+/// Writes a value as JSON.
+pub fn write_json(out: &mut String, kind: Kind, sent: Option<&str>) {
+    write_json_within(out, kind, sent, DIMENSIONS_MAX);
 }
 
-/// Writes the value at `row` as JSON.
-pub fn write_json(out: &mut String, array: &dyn Array, row: usize) {
-    let Some((array, row)) = resolve(array, row) else {
+fn write_json_within(out: &mut String, kind: Kind, sent: Option<&str>, dimensions: usize) {
+    let Some(sent) = sent else {
         out.push_str("null");
         return;
     };
-    match array.data_type() {
-        DataType::Boolean => write_text(out, array, row, Dialect::Exchange),
-        data_type if data_type.is_numeric() => {
-            let mut number = String::new();
-            write_text(&mut number, array, row, Dialect::Exchange);
-            match number.as_str() {
-                "NaN" | "Infinity" | "-Infinity" => write_json_string(out, &number),
-                finite => out.push_str(finite),
-            }
+    if kind.is_array {
+        out.push('[');
+        for (position, element) in elements(sent).iter().enumerate() {
+            out.push_str(if position == 0 { "" } else { "," });
+            let element = element.as_deref();
+            let kind = kind_of(kind, element.unwrap_or_default(), dimensions);
+            write_json_within(out, kind, element, dimensions - 1);
         }
-        _ => match nested(array, row) {
-            Some(nested) => write_json_nested(out, &nested),
-            None => write_json_string(out, &text(array, row, Dialect::Exchange).unwrap_or_default()),
-        },
+        out.push(']');
+        return;
+    }
+    let text = text(kind, sent, Dialect::Exchange);
+    match (kind.scalar, text.as_ref()) {
+        (Scalar::Number, "NaN" | "Infinity" | "-Infinity") => write_json_string(out, &text),
+        (Scalar::Boolean | Scalar::Number, bare) => out.push_str(bare),
+        (Scalar::Timestamp | Scalar::Text, text) => write_json_string(out, text),
     }
 }
 
@@ -69,347 +80,140 @@ pub fn write_json_string(out: &mut String, text: &str) {
     out.push_str(&serde_json::Value::from(text).to_string());
 }
 
-/// The array and position that really hold the value, or `None` for NULL.
-fn resolve(array: &dyn Array, row: usize) -> Option<(&dyn Array, usize)> {
-    let (mut array, mut row) = (array, row);
-    loop {
-        if array.is_null(row) {
-            return None;
-        }
-        (array, row) = match array.data_type() {
-            DataType::Null => return None,
-            DataType::Dictionary(..) => downcast_dictionary_array!(
-                array => (array.values().as_ref(), array.key(row)?),
-                _ => return None
-            ),
-            DataType::RunEndEncoded(..) => downcast_run_array!(
-                array => (array.values().as_ref(), array.get_physical_index(row)),
-                _ => return None
-            ),
-            _ => return Some((array, row)),
+/// `2013-01-01 10:00:00.5+00` as `2013-01-01T10:00:00.5Z`
+fn rfc3339(sent: &str) -> String {
+    let joined = sent.replacen(' ', "T", 1);
+    match joined.strip_suffix("+00") {
+        Some(instant) => format!("{instant}Z"),
+        None => joined,
+    }
+}
+
+/// The kind of an array's element: arrays within arrays are of the same type as the whole. Text that looks like an array
+/// is text.
+fn kind_of(array: Kind, element: &str, dimensions: usize) -> Kind {
+    let is_array = array.scalar != Scalar::Text && dimensions > 1 && element.starts_with('{');
+    if is_array { array } else { array.element() }
+}
+
+/// The elements of `{1,NULL,"a \"b\"",{2}}`; NULL is `None`.
+fn elements(sent: &str) -> Vec<Option<Cow<'_, str>>> {
+    let inner = sent.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap_or(sent);
+    let mut elements = Vec::new();
+    let mut rest = inner;
+    while !rest.is_empty() {
+        let (element, after) = match rest.strip_prefix('"') {
+            Some(quoted) => {
+                let (text, after) = unquoted(quoted);
+                (Some(Cow::Owned(text)), after)
+            }
+            None => {
+                let (text, after) = rest.split_at(end_of_plain(rest));
+                (Some(text).filter(|text| !text.eq_ignore_ascii_case("null")).map(Cow::Borrowed), after)
+            }
         };
+        elements.push(element);
+        rest = after.strip_prefix(',').unwrap_or("");
     }
+    elements
 }
 
-/// Writes a value that is neither NULL nor encoded.
-fn write_text(out: &mut String, array: &dyn Array, row: usize, dialect: Dialect) {
-    macro_rules! primitive {
-        ($type:ty) => {
-            array.as_primitive::<$type>().value(row)
-        };
+/// The text up to the closing quote, and what follows that.
+fn unquoted(quoted: &str) -> (String, &str) {
+    let mut text = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return (text, &quoted[at + 1..]),
+            '\\' => text.extend(letters.next().map(|(_, letter)| letter)),
+            letter => text.push(letter),
+        }
     }
-    macro_rules! number {
-        ($type:ty) => {{
-            let _ = write!(out, "{}", primitive!($type));
-        }};
+    (text, "")
+}
+
+/// Where an element without quotes ends: at a comma that stands in no array of its own.
+fn end_of_plain(rest: &str) -> usize {
+    let (mut depth, mut in_quotes, mut escaped) = (0_usize, false, false);
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_quotes = !in_quotes,
+            _ if in_quotes => {}
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => return at,
+            _ => {}
+        }
     }
-    match array.data_type() {
-        DataType::Boolean => out.push_str(if array.as_boolean().value(row) { "true" } else { "false" }),
-        DataType::Int8 => number!(Int8Type),
-        DataType::Int16 => number!(Int16Type),
-        DataType::Int32 => number!(Int32Type),
-        DataType::Int64 => number!(Int64Type),
-        DataType::UInt8 => number!(UInt8Type),
-        DataType::UInt16 => number!(UInt16Type),
-        DataType::UInt32 => number!(UInt32Type),
-        DataType::UInt64 => number!(UInt64Type),
-        DataType::Float16 => write_single(out, primitive!(Float16Type).to_f32()),
-        DataType::Float32 => write_single(out, primitive!(Float32Type)),
-        DataType::Float64 => write_double(out, primitive!(Float64Type)),
-        DataType::Decimal32(..) => out.push_str(&array.as_primitive::<Decimal32Type>().value_as_string(row)),
-        DataType::Decimal64(..) => out.push_str(&array.as_primitive::<Decimal64Type>().value_as_string(row)),
-        DataType::Decimal128(..) => out.push_str(&array.as_primitive::<Decimal128Type>().value_as_string(row)),
-        DataType::Decimal256(..) => out.push_str(&array.as_primitive::<Decimal256Type>().value_as_string(row)),
-        DataType::Utf8 => out.push_str(array.as_string::<i32>().value(row)),
-        DataType::LargeUtf8 => out.push_str(array.as_string::<i64>().value(row)),
-        DataType::Utf8View => out.push_str(array.as_string_view().value(row)),
-        DataType::Binary => write_bytes(out, array.as_binary::<i32>().value(row)),
-        DataType::LargeBinary => write_bytes(out, array.as_binary::<i64>().value(row)),
-        DataType::BinaryView => write_bytes(out, array.as_binary_view().value(row)),
-        DataType::FixedSizeBinary(16) => write_uuid(out, array.as_fixed_size_binary().value(row)),
-        DataType::FixedSizeBinary(_) => write_bytes(out, array.as_fixed_size_binary().value(row)),
-        data_type if data_type.is_temporal() => write_temporal(out, array, row, dialect),
-        _ => match nested(array, row) {
-            Some(nested) => write_nested(out, &nested, dialect),
-            None => write_other(out, array, row),
-        },
-    }
-}
-
-fn write_temporal(out: &mut String, array: &dyn Array, row: usize, dialect: Dialect) {
-    macro_rules! primitive {
-        ($type:ty) => {
-            array.as_primitive::<$type>().value(row)
-        };
-    }
-    match array.data_type() {
-        DataType::Date32 => temporal::write_date(out, i64::from(primitive!(Date32Type))),
-        DataType::Date64 => temporal::write_date(out, primitive!(Date64Type).div_euclid(86_400_000)),
-        DataType::Time32(unit) => {
-            let count = match unit {
-                TimeUnit::Second => primitive!(Time32SecondType),
-                _ => primitive!(Time32MillisecondType),
-            };
-            let (seconds, nanos) = temporal::split_units(i64::from(count), *unit);
-            temporal::write_time(out, seconds, nanos);
-        }
-        DataType::Time64(unit) => {
-            let count = match unit {
-                TimeUnit::Microsecond => primitive!(Time64MicrosecondType),
-                _ => primitive!(Time64NanosecondType),
-            };
-            let (seconds, nanos) = temporal::split_units(count, *unit);
-            temporal::write_time(out, seconds, nanos);
-        }
-        DataType::Timestamp(unit, zone) => {
-            let count = match unit {
-                TimeUnit::Second => primitive!(TimestampSecondType),
-                TimeUnit::Millisecond => primitive!(TimestampMillisecondType),
-                TimeUnit::Microsecond => primitive!(TimestampMicrosecondType),
-                TimeUnit::Nanosecond => primitive!(TimestampNanosecondType),
-            };
-            let (seconds, nanos) = temporal::split_units(count, *unit);
-            temporal::write_timestamp(out, seconds, nanos, zone.as_deref(), dialect);
-        }
-        DataType::Interval(IntervalUnit::YearMonth) => {
-            temporal::write_interval(out, i64::from(primitive!(IntervalYearMonthType)), 0, 0);
-        }
-        DataType::Interval(IntervalUnit::DayTime) => {
-            let value = primitive!(IntervalDayTimeType);
-            temporal::write_interval(out, 0, i64::from(value.days), i64::from(value.milliseconds) * 1_000_000);
-        }
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            let value = primitive!(IntervalMonthDayNanoType);
-            temporal::write_interval(out, i64::from(value.months), i64::from(value.days), value.nanoseconds);
-        }
-        DataType::Duration(unit) => {
-            let nanos = match unit {
-                TimeUnit::Second => primitive!(DurationSecondType).saturating_mul(1_000_000_000),
-                TimeUnit::Millisecond => primitive!(DurationMillisecondType).saturating_mul(1_000_000),
-                TimeUnit::Microsecond => primitive!(DurationMicrosecondType).saturating_mul(1_000),
-                TimeUnit::Nanosecond => primitive!(DurationNanosecondType),
-            };
-            temporal::write_interval(out, 0, 0, nanos);
-        }
-        _ => write_other(out, array, row),
-    }
-}
-
-/// A value that has others inside.
-enum Nested<'a> {
-    List(arrow::array::ArrayRef),
-    Struct(&'a arrow::array::StructArray, usize),
-    Map(arrow::array::StructArray),
-}
-
-fn nested(array: &dyn Array, row: usize) -> Option<Nested<'_>> {
-    Some(match array.data_type() {
-        DataType::List(_) => Nested::List(array.as_list::<i32>().value(row)),
-        DataType::LargeList(_) => Nested::List(array.as_list::<i64>().value(row)),
-        DataType::FixedSizeList(..) => Nested::List(array.as_fixed_size_list().value(row)),
-        DataType::ListView(_) => Nested::List(array.as_list_view::<i32>().value(row)),
-        DataType::LargeListView(_) => Nested::List(array.as_list_view::<i64>().value(row)),
-        DataType::Struct(_) => Nested::Struct(array.as_struct(), row),
-        DataType::Map(..) => Nested::Map(array.as_map().value(row)),
-        _ => return None,
-    })
-}
-
-fn write_nested(out: &mut String, nested: &Nested<'_>, dialect: Dialect) {
-    let shown = |array: &dyn Array, row| text(array, row, dialect).unwrap_or_else(|| "NULL".to_string());
-    let (open, close, parts): (_, _, Vec<String>) = match nested {
-        Nested::List(values) => ('[', ']', (0..values.len()).map(|row| shown(values, row)).collect()),
-        Nested::Struct(fields, row) => {
-            let pairs = fields.column_names().into_iter().zip(fields.columns());
-            ('{', '}', pairs.map(|(name, values)| format!("{name}: {}", shown(values, *row))).collect())
-        }
-        Nested::Map(entries) => {
-            let pair = |row| format!("{}: {}", shown(entries.column(0), row), shown(entries.column(1), row));
-            ('{', '}', (0..entries.len()).map(pair).collect())
-        }
-    };
-    let _ = write!(out, "{open}{}{close}", parts.join(", "));
-}
-
-fn write_json_nested(out: &mut String, nested: &Nested<'_>) {
-    let member = |name: &str, values: &dyn Array, row| {
-        let mut member = String::new();
-        write_json_string(&mut member, name);
-        member.push(':');
-        write_json(&mut member, values, row);
-        member
-    };
-    let element = |values: &dyn Array, row| {
-        let mut element = String::new();
-        write_json(&mut element, values, row);
-        element
-    };
-    let (open, close, parts): (_, _, Vec<String>) = match nested {
-        Nested::List(values) => ('[', ']', (0..values.len()).map(|row| element(values, row)).collect()),
-        Nested::Struct(fields, row) => {
-            let pairs = fields.column_names().into_iter().zip(fields.columns());
-            ('{', '}', pairs.map(|(name, values)| member(name, values, *row)).collect())
-        }
-        Nested::Map(entries) => {
-            let name = |row| text(entries.column(0), row, Dialect::Exchange).unwrap_or_default();
-            ('{', '}', (0..entries.len()).map(|row| member(&name(row), entries.column(1), row)).collect())
-        }
-    };
-    let _ = write!(out, "{open}{}{close}", parts.join(","));
-}
-
-/// Unions, and whatever arrow has that PQL has no type for, look as arrow shows them.
-fn write_other(out: &mut String, array: &dyn Array, row: usize) {
-    match ArrayFormatter::try_new(array, &FormatOptions::default()) {
-        Ok(formatter) => {
-            let _ = write!(out, "{}", formatter.value(row));
-        }
-        Err(_) => out.push('?'),
-    }
-}
-
-fn write_bytes(out: &mut String, bytes: &[u8]) {
-    out.push_str("\\x");
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
-    }
-}
-
-fn write_uuid(out: &mut String, bytes: &[u8]) {
-    for (position, byte) in bytes.iter().enumerate() {
-        let dash = if matches!(position, 4 | 6 | 8 | 10) { "-" } else { "" };
-        let _ = write!(out, "{dash}{byte:02x}");
-    }
-}
-
-/// Decimal exponents from which PostgreSQL writes `real` and `double precision` with an exponent: where digits end.
-const SINGLE_EXPONENT_MIN: i32 = 6;
-const DOUBLE_EXPONENT_MIN: i32 = 15;
-
-fn write_single(out: &mut String, value: f32) {
-    if value.is_finite() {
-        write_shortest(out, &format!("{value:e}"), &format!("{value}"), SINGLE_EXPONENT_MIN);
-    } else {
-        write_special(out, f64::from(value));
-    }
-}
-
-fn write_double(out: &mut String, value: f64) {
-    if value.is_finite() {
-        write_shortest(out, &format!("{value:e}"), &format!("{value}"), DOUBLE_EXPONENT_MIN);
-    } else {
-        write_special(out, value);
-    }
-}
-
-/// Chooses between the shortest digits with an exponent (`1.5e20`) and without, as `%g` does.
-fn write_shortest(out: &mut String, scientific: &str, plain: &str, exponent_min: i32) {
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..exponent_min).contains(&exponent) {
-        out.push_str(plain);
-    } else {
-        let _ = write!(out, "{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.abs());
-    }
-}
-
-fn write_special(out: &mut String, value: f64) {
-    out.push_str(if value.is_nan() {
-        "NaN"
-    } else if value > 0.0 {
-        "Infinity"
-    } else {
-        "-Infinity"
-    });
+    rest.len()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::*;
-
     use super::*;
 
-    fn shown(array: &dyn Array) -> Vec<String> {
-        (0..array.len()).map(|row| text(array, row, Dialect::Display).unwrap_or_else(|| "∅".to_string())).collect()
+    fn kind(oid: u32) -> Kind {
+        Kind::of_oid(oid)
     }
 
-    fn json(array: &dyn Array) -> String {
+    fn shown(oid: u32, sent: &str) -> String {
+        text(kind(oid), sent, Dialect::Display).into_owned()
+    }
+
+    fn json(oid: u32, sent: Option<&str>) -> String {
         let mut out = String::new();
-        (0..array.len()).for_each(|row| {
-            write_json(&mut out, array, row);
-            out.push(' ');
-        });
-        out.trim_end().to_string()
+        write_json(&mut out, kind(oid), sent);
+        out
     }
 
     #[test]
-    fn floats_are_the_shortest_text_that_reads_back() {
-        let doubles = [1.0, 0.1, -0.0, 1e14, 1e15, 1.5e20, 1e-4, 1e-5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
-        let expected = [
-            "1",
-            "0.1",
-            "-0",
-            "100000000000000",
-            "1e+15",
-            "1.5e+20",
-            "0.0001",
-            "1e-05",
-            "NaN",
-            "Infinity",
-            "-Infinity",
-        ];
-        assert_eq!(shown(&Float64Array::from(doubles.to_vec())), expected);
-        assert_eq!(shown(&Float32Array::from(vec![0.1, 123_456.0, 1e6])), ["0.1", "123456", "1e+06"]);
-        assert_eq!(json(&Float64Array::from(vec![1.5, f64::NAN, f64::INFINITY])), r#"1.5 "NaN" "Infinity""#);
+    fn scalars_are_shown_as_they_are_sent_but_for_booleans() {
+        for (oid, sent) in [(23, "-5"), (701, "1e+20"), (1700, "-0.05"), (17, "\\x00ff"), (1186, "1 mon"), (25, "t")] {
+            assert_eq!(shown(oid, sent), sent);
+        }
+        assert_eq!([shown(16, "t"), shown(16, "f")], ["true", "false"]);
     }
 
     #[test]
-    fn scalars_are_spelled_as_postgresql_does() {
-        assert_eq!(shown(&BooleanArray::from(vec![Some(true), Some(false), None])), ["true", "false", "∅"]);
-        assert_eq!(shown(&BinaryArray::from(vec![&b"\x00\xffa"[..]])), ["\\x00ff61"]);
-        let decimals = Decimal128Array::from(vec![12_345, -5]).with_precision_and_scale(10, 2);
-        assert_eq!(shown(&decimals.expect("fits")), ["123.45", "-0.05"]);
-        assert_eq!(shown(&Date32Array::from(vec![15_706])), ["2013-01-01"]);
-        assert_eq!(shown(&Time64MicrosecondArray::from(vec![36_000_500_000])), ["10:00:00.5"]);
-        assert_eq!(shown(&StringViewArray::from(vec!["a", "b"])), ["a", "b"]);
-        assert_eq!(shown(&NullArray::new(1)), ["∅"]);
-        let uuids = FixedSizeBinaryArray::try_from_iter([[0x12_u8; 16]].into_iter()).expect("sixteen bytes");
-        assert_eq!(shown(&uuids), ["12121212-1212-1212-1212-121212121212"]);
+    fn timestamps_have_two_spellings() {
+        let (zoned, plain) = ("2013-01-01 10:00:00.5+00", "2013-01-01 10:00:00");
+        assert_eq!([shown(1184, zoned), shown(1114, plain)], [zoned, plain]);
+        assert_eq!(text(kind(1184), zoned, Dialect::Exchange), "2013-01-01T10:00:00.5Z");
+        assert_eq!(json(1114, Some(plain)), r#""2013-01-01T10:00:00""#);
+        assert_eq!(json(1185, Some(&format!("{{\"{zoned}\"}}"))), r#"["2013-01-01T10:00:00.5Z"]"#);
     }
 
     #[test]
-    fn timestamps_with_a_zone_say_so() {
-        let plain = TimestampMicrosecondArray::from(vec![1_357_034_400_000_000]);
-        assert_eq!(shown(&plain), ["2013-01-01 10:00:00"]);
-        let zoned = plain.clone().with_timezone("+00:00");
-        assert_eq!(shown(&zoned), ["2013-01-01 10:00:00+00"]);
-        assert_eq!(text(&zoned, 0, Dialect::Exchange).as_deref(), Some("2013-01-01T10:00:00Z"));
-        assert_eq!(json(&plain), r#""2013-01-01T10:00:00""#);
+    fn json_keeps_numbers_and_booleans() {
+        assert_eq!(json(1700, Some("12345678901234567890.10")), "12345678901234567890.10");
+        assert_eq!([json(701, Some("1e+20")), json(701, Some("NaN"))], ["1e+20", "\"NaN\""]);
+        assert_eq!([json(16, Some("t")), json(16, None)], ["true", "null"]);
+        assert_eq!([json(25, Some("a\"b")), json(25, Some("5"))], [r#""a\"b""#, "\"5\""]);
+        assert_eq!(json(3802, Some("{\"a\":1}")), r#""{\"a\":1}""#);
     }
 
     #[test]
-    fn encodings_are_looked_through() {
-        let dictionary: DictionaryArray<Int32Type> = vec![Some("x"), None, Some("x"), Some("y")].into_iter().collect();
-        assert_eq!(shown(&dictionary), ["x", "∅", "x", "y"]);
-        let runs = RunArray::<Int32Type>::try_new(&Int32Array::from(vec![2, 3]), &Int64Array::from(vec![7, 8]));
-        let runs = runs.expect("run ends ascend");
-        assert_eq!(shown(&runs), ["7", "7", "8"]);
-        assert!(is_numeric(runs.data_type()) && !is_numeric(dictionary.data_type()));
+    fn arrays_have_square_brackets() {
+        assert_eq!([shown(1007, "{1,NULL}"), shown(1007, "{}")], ["[1, NULL]", "[]"]);
+        assert_eq!([json(1007, Some("{1,NULL}")), json(1007, Some("{}"))], ["[1,null]", "[]"]);
+        assert_eq!(shown(1000, "{t,f}"), "[true, false]");
+        let texts = r#"{plain,"a, b","say \"hi\" \\o/","NULL",NULL,"","{"}"#;
+        assert_eq!(shown(1009, texts), r#"[plain, a, b, say "hi" \o/, NULL, NULL, , {]"#);
+        assert_eq!(json(1009, Some(texts)), r#"["plain","a, b","say \"hi\" \\o/","NULL",null,"","{"]"#);
+        assert_eq!(json(1016, Some("{{1,2},{3}}")), "[[1,2],[3]]");
+        assert_eq!(shown(1016, "{{1,2},{3}}"), "[[1, 2], [3]]");
     }
 
     #[test]
-    fn nested_values_keep_their_shape() {
-        let list = ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), None]), None, Some(vec![])]);
-        assert_eq!(shown(&list), ["[1, NULL]", "∅", "[]"]);
-        assert_eq!(json(&list), "[1,null] null []");
-        let columns: Vec<(Arc<Field>, ArrayRef)> = vec![
-            (Arc::new(Field::new("n", DataType::Int32, true)), Arc::new(Int32Array::from(vec![1]))),
-            (Arc::new(Field::new("s", DataType::Utf8, true)), Arc::new(StringArray::from(vec!["a\"b"]))),
-        ];
-        let structs = StructArray::from(columns);
-        assert_eq!(shown(&structs), ["{n: 1, s: a\"b}"]);
-        assert_eq!(json(&structs), r#"{"n":1,"s":"a\"b"}"#);
+    fn arrays_that_are_none_do_no_harm() {
+        let deep = "{".repeat(100_000);
+        for sent in ["", "{", "}", "{\"", "{\"\\", "{,", "{a,,b}", "{{}", &deep] {
+            for oid in [1007, 1009] {
+                shown(oid, sent);
+                json(oid, Some(sent));
+            }
+        }
     }
 }

@@ -169,7 +169,7 @@ impl Connection {
     }
 
     fn report(&mut self, fault: &Fault, statement: &str, before: &str) {
-        error::write(fault, statement, before, &mut self.stream.output);
+        error::write(fault, statement, before, &mut self.stream);
     }
 
     /// Reports what went wrong; an open transaction block is failed by it, whatever it was.

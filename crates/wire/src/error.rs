@@ -1,7 +1,9 @@
-//! Errors as the protocol sends them.
+//! Errors, notices and progress as the protocol sends them.
 
+use crate::stream::Stream;
 use bytes::{BufMut, BytesMut};
-use evenkeel_model::{Error, SqlState};
+use evenkeel_model::progress::{END_FIELD, PROGRESS_FIELD};
+use evenkeel_model::{Error, Progress, SqlState};
 
 /// What goes wrong between the client's bytes and a session. `fatal` ends the connection.
 #[derive(Clone, Debug)]
@@ -69,17 +71,24 @@ impl Severity {
 
 /// Appends an ErrorResponse. `before` is the text in front of the statement in what the client sent: places are counted
 /// from its beginning, in characters.
-pub(crate) fn write(fault: &Fault, statement: &str, before: &str, out: &mut BytesMut) {
+pub(crate) fn write(fault: &Fault, statement: &str, before: &str, stream: &mut Stream) {
     let severity = if fault.fatal { Severity::Fatal } else { Severity::Error };
     let error = &fault.error;
-    let position = error.span.as_ref().and_then(|span| statement.get(..span.start)).map(|text| {
+    let place = |at: usize| {
         let characters = |text: &str| text.chars().count();
-        (characters(before) + characters(text) + 1).to_string()
-    });
+        Some((characters(before) + characters(statement.get(..at)?) + 1).to_string())
+    };
+    let begin = error.span.as_ref().and_then(|span| place(span.start));
+    let end = error.span.as_ref().filter(|_| stream.extended).and_then(|span| place(span.end));
     let mut fields = vec![(b'M', error.message.as_str())];
-    let optional = [(b'D', error.detail.as_deref()), (b'H', error.hint.as_deref()), (b'P', position.as_deref())];
+    let optional = [
+        (b'D', error.detail.as_deref()),
+        (b'H', error.hint.as_deref()),
+        (b'P', begin.as_deref()),
+        (END_FIELD, end.as_deref()),
+    ];
     fields.extend(optional.into_iter().filter_map(|(code, value)| Some((code, value?))));
-    report(b'E', severity, error.state.code(), &fields, out);
+    report(b'E', severity, error.state.code(), &fields, &mut stream.output);
 }
 
 /// Appends a NoticeResponse.
@@ -87,6 +96,14 @@ pub(crate) fn notice(message: &str, hint: Option<&str>, out: &mut BytesMut) {
     let mut fields = vec![(b'M', message)];
     fields.extend(hint.map(|hint| (b'H', hint)));
     report(b'N', Severity::Notice, "00000", &fields, out);
+}
+
+/// Appends progress as a notice: for people, and for clients that draw it, in figures.
+pub(crate) fn progress(progress: &Progress, stream: &mut Stream) {
+    let (message, figures) = (progress.to_string(), progress.to_field());
+    let mut fields = vec![(b'M', message.as_str())];
+    fields.extend(stream.extended.then_some((PROGRESS_FIELD, figures.as_str())));
+    report(b'N', Severity::Notice, "00000", &fields, &mut stream.output);
 }
 
 fn report(kind: u8, severity: Severity, code: &str, fields: &[(u8, &str)], out: &mut BytesMut) {

@@ -24,5 +24,5 @@ mod stream;
 mod tls;
 mod types;
 
-pub use server::{Authentication, Options, Server, Stop, listen, may_listen};
+pub use server::{Authentication, InProcess, Options, Server, Stop, listen, may_listen};
 pub use tls::{Certificate, Tls};

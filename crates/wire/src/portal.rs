@@ -5,19 +5,21 @@ use crate::encode::{Format, Rows, describe};
 use crate::error::Fault;
 use crate::stream::{End, Stream};
 use bytes::{BufMut, BytesMut};
-use evenkeel_engine::{Answer, Event, Parsed, Progress, ScalarValue};
-use evenkeel_model::{Error, SqlState};
+use evenkeel_engine::{Answer, Event, Parsed, ScalarValue};
+use evenkeel_model::{Error, Progress, SqlState};
 use futures::StreamExt;
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rows of portals that are not fetched to their end are kept in memory when another statement runs: up to this for all
 /// portals of a connection together.
 pub(crate) const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Progress is told so often.
+/// Progress is told so often to people.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+/// And so often, of each thing that is under way, to clients that draw it.
+const PROGRESS_DRAWN_EVERY: Duration = Duration::from_millis(100);
 
 /// A statement with its parameters.
 pub(crate) struct Portal {
@@ -44,7 +46,8 @@ pub(crate) struct Running {
     copied: Option<copying::Rows>,
     /// The tag of an answer that has been read to its end.
     ended: Option<String>,
-    told: Option<Instant>,
+    /// When progress was last told: of what, where each thing counts by itself.
+    told: HashMap<String, Instant>,
 }
 
 /// How an answer goes on.
@@ -58,7 +61,7 @@ pub(crate) enum Outcome {
 
 impl Running {
     pub(crate) fn new(answer: Answer, formats: Vec<Format>, describes: bool) -> Self {
-        let (kept, rows, ended, told) = (VecDeque::new(), None, None, None);
+        let (kept, rows, ended, told) = (VecDeque::new(), None, None, HashMap::new());
         let (kept_bytes, rows_bytes, has_rows) = (0, 0, false);
         Self {
             answer: Some(answer),
@@ -83,7 +86,7 @@ impl Running {
     /// What has been carried out, with this tag.
     pub(crate) fn over(tag: String) -> Self {
         let (kept, formats) = (VecDeque::new(), vec![]);
-        let (rows, told, ended) = (None, None, Some(tag));
+        let (rows, told, ended) = (None, HashMap::new(), Some(tag));
         let (kept_bytes, rows_bytes, describes, has_rows) = (0, 0, false, false);
         let (answer, copied) = (None, None);
         Self { answer, kept, rows, kept_bytes, rows_bytes, formats, describes, has_rows, copied, ended, told }
@@ -190,13 +193,18 @@ impl Running {
 
     /// Progress as a notice, now and then: whoever waits sees that something happens.
     async fn tell(&mut self, progress: &Progress, stream: &mut Stream) -> Result<(), End> {
-        let due = self.told.is_none_or(|told| told.elapsed() >= PROGRESS_EVERY);
-        if due {
-            // A short statement says nothing.
-            if self.told.replace(Instant::now()).is_some() {
-                crate::error::notice(&progress.to_string(), None, &mut stream.output);
-                stream.flush().await?;
-            }
+        let (what, every) = match stream.extended {
+            true => (progress.label.as_str(), PROGRESS_DRAWN_EVERY),
+            false => ("", PROGRESS_EVERY),
+        };
+        if self.told.get(what).is_some_and(|told| told.elapsed() < every) {
+            return Ok(());
+        }
+        let first = self.told.insert(what.to_string(), Instant::now()).is_none();
+        // To people a short statement says nothing.
+        if stream.extended || !first {
+            crate::error::progress(progress, stream);
+            stream.flush().await?;
         }
         Ok(())
     }

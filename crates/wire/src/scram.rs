@@ -4,6 +4,7 @@
 
 use crate::error::Fault;
 use crate::server::Shared;
+use crate::startup::address;
 use crate::stream::{End, Stream};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -30,7 +31,7 @@ pub(crate) async fn authenticate(
     stream: &mut Stream,
     user: &str,
     application: &str,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
 ) -> Result<Session, End> {
     let known = shared.database.scram_verifier(user);
     let verifier = known.clone().unwrap_or_else(|| shared.database.scram_verifier_of_nobody(user));
@@ -63,7 +64,7 @@ pub(crate) async fn authenticate(
     };
     put(stream, FINAL, proof.as_bytes());
     let options =
-        SessionOptions { user: user.to_string(), application: application.to_string(), client: Some(peer.to_string()) };
+        SessionOptions { user: user.to_string(), application: application.to_string(), client: address(peer) };
     Ok(Session::of_user(&shared.database, &options).map_err(|error| Fault { error, fatal: true })?)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::connection::Connection;
 use crate::startup::{self, Started};
+use crate::stream::Socket;
 use crate::tls::Tls;
 use evenkeel_engine::{Database, Session};
 use evenkeel_model::{Error, Result, SqlState};
@@ -11,12 +12,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{DuplexStream, duplex};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// After an error of the listener itself (no file handles left, say).
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Bytes on their way between two ends in one process, each way.
+const IN_PROCESS_BUFFER: usize = 256 << 10;
 
 /// Who may connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,20 @@ impl Stopping {
 }
 
 impl Shared {
+    /// Of a server that asks nobody who they are, and does not encrypt.
+    fn new(database: &Arc<Database>) -> Self {
+        Self {
+            database: Arc::clone(database),
+            authentication: Authentication::Trust,
+            tls: None,
+            tls_only: false,
+            cancels: Mutex::default(),
+            connections: AtomicUsize::new(0),
+            users: Mutex::default(),
+            phase: watch::channel(Phase::Serving).0,
+        }
+    }
+
     pub(crate) fn duration(&self, setting: &str) -> Duration {
         Duration::from_millis(self.database.setting_duration_ms(setting))
     }
@@ -154,14 +172,10 @@ impl Server {
     /// Serves whoever comes to a listener that [`listen`] gave.
     pub fn over(listener: TcpListener, database: &Arc<Database>, options: Options) -> Self {
         let shared = Shared {
-            database: Arc::clone(database),
             authentication: options.authentication,
             tls: options.tls,
             tls_only: options.tls_only,
-            cancels: Mutex::default(),
-            connections: AtomicUsize::new(0),
-            users: Mutex::default(),
-            phase: watch::channel(Phase::Serving).0,
+            ..Shared::new(database)
         };
         Self { listener, shared: Arc::new(shared) }
     }
@@ -196,7 +210,11 @@ impl Server {
                 Some(_) = connections.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
                     Ok((socket, peer)) => {
-                        connections.spawn(connect(Arc::clone(&self.shared), socket, peer));
+                        // Answers are small and waited for.
+                        if let Err(error) = socket.set_nodelay(true) {
+                            tracing::debug!(%error, %peer, "TCP_NODELAY");
+                        }
+                        connections.spawn(connect(Arc::clone(&self.shared), Box::new(socket), Some(peer)));
                     }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
@@ -212,6 +230,38 @@ impl Server {
                 () = reached(&mut phase, Phase::Stopping) => break,
             }
         }
+        connections.shutdown().await;
+    }
+}
+
+/// A server of clients in the same process: whoever has the database needs no network, and nobody is asked who they are.
+pub struct InProcess {
+    shared: Arc<Shared>,
+    connections: Mutex<JoinSet<()>>,
+}
+
+impl InProcess {
+    /// The user to name: the database's own.
+    pub const USER: &str = evenkeel_engine::BUILT_IN_USER;
+
+    /// Begins to serve a database.
+    pub fn new(database: &Arc<Database>) -> Self {
+        Self { shared: Arc::new(Shared::new(database)), connections: Mutex::default() }
+    }
+
+    /// A new connection: the client's end of it. Needs a running tokio runtime.
+    pub fn connect(&self) -> DuplexStream {
+        let (near, far) = duplex(IN_PROCESS_BUFFER);
+        let mut connections = self.connections.lock();
+        while connections.try_join_next().is_some() {}
+        connections.spawn(connect(Arc::clone(&self.shared), Box::new(far), None));
+        near
+    }
+
+    /// Ends every connection now.
+    pub async fn end(&self) {
+        let mut connections = std::mem::take(&mut *self.connections.lock());
+        self.shared.phase.send_replace(Phase::Stopping);
         connections.shutdown().await;
     }
 }
@@ -288,13 +338,10 @@ impl Drop for Registered {
     }
 }
 
-async fn connect(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
-    // Answers are small and waited for.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%error, %peer, "TCP_NODELAY");
-    }
+/// Serves a client until it goes; one without an address is in this process.
+async fn connect(shared: Arc<Shared>, socket: Box<dyn Socket>, peer: Option<SocketAddr>) {
     let (counted, count) = Counted::new(&shared);
-    let client = peer.to_string();
+    let client = peer.map_or_else(|| "in process".to_string(), |peer| peer.to_string());
     let limit = shared.duration("authentication_timeout");
     let started = tokio::time::timeout(limit, startup::start(&shared, socket, peer, count)).await;
     let (mut stream, session, user, seat) = match started {

@@ -3,14 +3,14 @@
 use crate::connection::put_text;
 use crate::error::{self, Fault};
 use crate::server::{Authentication, Seat, Shared};
-use crate::stream::{End, Stream};
+use crate::stream::{End, Socket, Stream};
 use bytes::{Buf, BufMut};
 use evenkeel_engine::{Session, SessionOptions};
+use evenkeel_model::progress::EXTENSION;
 use evenkeel_model::{Error, SqlState};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
 /// A start-up message is not longer than this.
 const LENGTH_MAX: usize = 10_000;
@@ -39,8 +39,13 @@ struct Wanted {
 }
 
 /// Brings a connection to where statements can come; `None` when it has ended before.
-pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, count: usize) -> Option<Started> {
-    let mut stream = Stream::new(Box::new(socket));
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    socket: Box<dyn Socket>,
+    peer: Option<SocketAddr>,
+    count: usize,
+) -> Option<Started> {
+    let mut stream = Stream::new(socket);
     let mut encrypted = false;
     loop {
         match first(&mut stream).await {
@@ -75,11 +80,11 @@ pub(crate) async fn start(shared: &Arc<Shared>, socket: TcpStream, peer: SocketA
 }
 
 /// Somebody who is not let in; of a password nothing is told.
-fn log_refusal(end: &End, wanted: &Wanted, peer: SocketAddr) {
+fn log_refusal(end: &End, wanted: &Wanted, peer: Option<SocketAddr>) {
     let End::Fault(fault) = end else { return };
     let error = &fault.error;
     let user: Option<String> = wanted.parameters.get("user").map(|user| user.chars().take(USER_SHOWN_MAX).collect());
-    let (client, sqlstate) = (peer.to_string(), error.state.code());
+    let (client, sqlstate) = (address(peer), error.state.code());
     match error.state {
         SqlState::InvalidPassword | SqlState::InvalidAuthorization => {
             tracing::warn!(protocol = "postgresql", client, user, sqlstate, "login failed");
@@ -94,7 +99,7 @@ fn log_refusal(end: &End, wanted: &Wanted, peer: SocketAddr) {
 async fn refuse(stream: &mut Stream, end: End) -> Option<Started> {
     if let End::Fault(mut fault) = end {
         fault.fatal = true;
-        error::write(&fault, "", "", &mut stream.output);
+        error::write(&fault, "", "", stream);
         // Nobody may be there to read it.
         let _ = stream.flush().await;
     }
@@ -164,15 +169,16 @@ async fn admit(
     stream: &mut Stream,
     wanted: &Wanted,
     encrypted: bool,
-    peer: SocketAddr,
+    peer: Option<SocketAddr>,
     count: usize,
 ) -> Result<(Session, String, Seat), End> {
     let of = |name: &str| wanted.parameters.get(name).map(String::as_str);
     let user = of("user")
         .filter(|user| !user.is_empty())
         .ok_or_else(|| Fault::fatal(SqlState::InvalidAuthorization, "the start-up message names no user"))?;
-    let unknown: Vec<&str> =
-        wanted.parameters.keys().filter(|name| name.starts_with("_pq_.")).map(String::as_str).collect();
+    stream.extended = of(EXTENSION).is_some();
+    let foreign = |name: &&str| name.starts_with("_pq_.") && *name != EXTENSION;
+    let unknown: Vec<&str> = wanted.parameters.keys().map(String::as_str).filter(foreign).collect();
     if wanted.minor > 0 || !unknown.is_empty() {
         negotiate(stream, &unknown);
     }
@@ -205,10 +211,15 @@ async fn admit(
 }
 
 /// Whoever gives a user's name is that user; anybody else is the database's owner.
-fn trusted(shared: &Shared, user: &str, application: &str, peer: SocketAddr) -> Session {
+fn trusted(shared: &Shared, user: &str, application: &str, peer: Option<SocketAddr>) -> Session {
     let options =
-        SessionOptions { user: user.to_string(), application: application.to_string(), client: Some(peer.to_string()) };
+        SessionOptions { user: user.to_string(), application: application.to_string(), client: address(peer) };
     Session::of_user(&shared.database, &options).unwrap_or_else(|_| Session::new(&shared.database, application))
+}
+
+/// Where a client is, as SYSTEM.SESSIONS shows it.
+pub(crate) fn address(peer: Option<SocketAddr>) -> Option<String> {
+    peer.map(|peer| peer.to_string())
 }
 
 /// Settings that come with the start-up message, as SET would set them.

@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     socket: Box<dyn Socket>,
     pub(crate) input: BytesMut,
     pub(crate) output: BytesMut,
+    /// Whether the client has asked for what PostgreSQL's protocol does not have (`evenkeel_model::progress`).
+    pub(crate) extended: bool,
     message_max: usize,
     context: DecodeContext,
 }
@@ -56,7 +58,8 @@ impl Stream {
     pub(crate) fn new(socket: Box<dyn Socket>) -> Self {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
-        Self { socket, input: BytesMut::new(), output: BytesMut::new(), message_max: LOGIN_MESSAGE_MAX, context }
+        let (input, output) = (BytesMut::new(), BytesMut::new());
+        Self { socket, input, output, extended: false, message_max: LOGIN_MESSAGE_MAX, context }
     }
 
     /// From here on messages may be as long as they may be.

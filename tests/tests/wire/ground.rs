@@ -19,13 +19,13 @@ pub struct Ground {
 
 impl Ground {
     pub async fn new() -> Self {
+        Self::with(Authentication::Trust, Some(Tls::self_signed().expect("a certificate"))).await
+    }
+
+    pub async fn with(authentication: Authentication, tls: Option<Tls>) -> Self {
         let database = Temporary::new(4);
-        let options = Options {
-            listen: "127.0.0.1:0".parse().expect("an address"),
-            authentication: Authentication::Trust,
-            tls: Some(Tls::self_signed().expect("a certificate")),
-            tls_only: false,
-        };
+        let listen = "127.0.0.1:0".parse().expect("an address");
+        let options = Options { listen, authentication, tls, tls_only: false };
         let server = Server::bind(database.database(), options).await.expect("a free port");
         let (address, stop) = (server.address().expect("an address"), server.stop());
         Self { address, stop, serving: tokio::spawn(server.serve()), database }

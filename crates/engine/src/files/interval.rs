@@ -62,20 +62,28 @@ fn clock(word: &str) -> Option<i128> {
     Some(if negative { -nanos } else { nanos })
 }
 
-/// The form that is read above; parts that are zero are left out.
+/// The form that is read above, which is PostgreSQL's; parts that are zero are left out. After a negative part a positive
+/// one carries its sign, or it would look negative too.
 pub(super) fn write_interval(interval: IntervalMonthDayNano, out: &mut Vec<u8>) {
     let start = out.len();
     let mut written = Ok(());
+    let mut negative = false;
     for (number, unit) in [(interval.months / 12, "years"), (interval.months % 12, "mons"), (interval.days, "days")] {
         if number != 0 {
             let space = if out.len() > start { " " } else { "" };
             let unit = if number == 1 { &unit[..unit.len() - 1] } else { unit };
-            written = written.and(write!(out, "{space}{number} {unit}"));
+            let plus = if negative && number > 0 { "+" } else { "" };
+            written = written.and(write!(out, "{space}{plus}{number} {unit}"));
+            negative = number < 0;
         }
     }
     if interval.nanoseconds != 0 || out.len() == start {
         let space = if out.len() > start { " " } else { "" };
-        let sign = if interval.nanoseconds < 0 { "-" } else { "" };
+        let sign = match interval.nanoseconds {
+            ..0 => "-",
+            _ if negative => "+",
+            _ => "",
+        };
         let nanos = interval.nanoseconds.unsigned_abs();
         let seconds = nanos / 1_000_000_000;
         let clock = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -108,6 +116,22 @@ mod tests {
             let mut text = Vec::new();
             write_interval(interval, &mut text);
             assert_eq!(parse_interval(&text), Ok(interval), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[test]
+    fn intervals_are_spelled_as_postgresql_does() {
+        for (months, days, nanoseconds, expected) in [
+            (0, 0, 0, "00:00:00"),
+            (14, 3, 14_706_700_000_000, "1 year 2 mons 3 days 04:05:06.7"),
+            (1, 1, 0, "1 mon 1 day"),
+            (-1, 2, 1_000_000_000, "-1 mons +2 days 00:00:01"),
+            (0, -1, 1_000_000_000, "-1 days +00:00:01"),
+            (0, 0, -1_500_000_000, "-00:00:01.5"),
+        ] {
+            let mut text = Vec::new();
+            write_interval(IntervalMonthDayNano { months, days, nanoseconds }, &mut text);
+            assert_eq!(String::from_utf8_lossy(&text), expected);
         }
     }
 

@@ -17,6 +17,7 @@ use datafusion::common::ScalarValue;
 use evenkeel_model::Result;
 use std::fmt::Display;
 use std::io::Write;
+use std::ops::Range;
 
 /// A column whose values are written as text.
 pub struct ColumnText {
@@ -25,12 +26,12 @@ pub struct ColumnText {
     nulls: Option<NullBuffer>,
 }
 
-/// How booleans and time zones are spelled.
+/// How booleans, time zones and numbers with an exponent are spelled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
-    /// `true`, `2013-01-01T05:00:00Z`
+    /// `true`, `2013-01-01T05:00:00Z`, `1e20`
     Files,
-    /// `t`, `2013-01-01 05:00:00+00`: as PostgreSQL sends them.
+    /// `t`, `2013-01-01 05:00:00+00`, `1e+20`: as PostgreSQL sends them.
     Wire,
 }
 
@@ -126,11 +127,12 @@ impl ColumnText {
             Cells::Integer(cells) => show(cells.value(row), out),
             Cells::Real(cells) => {
                 let value = cells.value(row);
-                write_float(f64::from(value), (&value, format_args!("{value:e}")), out);
+                let full = f64::from(1e-4_f32)..1e6;
+                write_float(f64::from(value), (&value, format_args!("{value:e}")), self.style, full, out);
             }
             Cells::Double(cells) => {
                 let value = cells.value(row);
-                write_float(value, (&value, format_args!("{value:e}")), out);
+                write_float(value, (&value, format_args!("{value:e}")), self.style, 1e-4..1e15, out);
             }
             Cells::Decimal(cells) => write_decimal(cells.value(row), cells.scale(), out),
             Cells::Text(cells) => out.extend_from_slice(cells.value(row).as_bytes()),
@@ -259,7 +261,7 @@ fn described(array: &ArrayRef) -> Result<StringViewArray> {
     (0..array.len()).map(text).collect()
 }
 
-fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+fn range(list: &ListArray, row: usize) -> Range<usize> {
     let offsets = list.value_offsets();
     offsets[row] as usize..offsets[row + 1] as usize
 }
@@ -269,14 +271,29 @@ fn show(value: impl Display, out: &mut Vec<u8>) {
     debug_assert!(written.is_ok(), "writing to memory does not fail");
 }
 
-/// The shortest text that is read as the same number: in full, or with an exponent where that would be long.
-fn write_float(value: f64, (full, exponent): (impl Display, impl Display), out: &mut Vec<u8>) {
+/// The shortest text that is read as the same number: in full, or with an exponent where that would be long. PostgreSQL
+/// writes numbers in the range of `wire` in full.
+fn write_float(
+    value: f64,
+    (full, exponent): (impl Display, impl Display),
+    style: Style,
+    wire: Range<f64>,
+    out: &mut Vec<u8>,
+) {
+    let in_full = if style == Style::Wire { wire } else { 1e-5..1e16 };
     if value.is_nan() {
         out.extend_from_slice(b"NaN");
     } else if value.is_infinite() {
         out.extend_from_slice(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
-    } else if value == 0.0 || (1e-5..1e16).contains(&value.abs()) {
+    } else if value == 0.0 || in_full.contains(&value.abs()) {
         show(full, out);
+    } else if style == Style::Wire {
+        // A sign and two digits at least.
+        let text = exponent.to_string();
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        let size = exponent.trim_start_matches('-');
+        let sign = if size.len() < exponent.len() { '-' } else { '+' };
+        show(format_args!("{digits}e{sign}{size:0>2}"), out);
     } else {
         show(exponent, out);
     }
@@ -288,5 +305,31 @@ fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\\x");
     for byte in bytes {
         out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn sent(array: ArrayRef) -> Vec<String> {
+        let column = ColumnText::wire(&array).expect("a column");
+        let text = |row| {
+            let mut out = Vec::new();
+            column.write(row, &mut out);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        (0..array.len()).map(text).collect()
+    }
+
+    #[test]
+    fn numbers_are_sent_as_postgresql_spells_them() {
+        let doubles = [1.0, 0.1, -0.0, 1e14, -1e15, 1.5e20, 1e-4, 1e-5, f64::NAN, f64::NEG_INFINITY];
+        let expected =
+            ["1", "0.1", "-0", "100000000000000", "-1e+15", "1.5e+20", "0.0001", "1e-05", "NaN", "-Infinity"];
+        assert_eq!(sent(Arc::new(Float64Array::from(doubles.to_vec()))), expected);
+        let singles = vec![0.1, 1e-4, 123_456.0, 1e6, 1e-38];
+        assert_eq!(sent(Arc::new(Float32Array::from(singles))), ["0.1", "0.0001", "123456", "1e+06", "1e-38"]);
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::administration::{Column, send_rows};
 use crate::database::Database;
-use crate::output::{Output, Progress};
+use crate::output::Output;
 use crate::parsed::EXPLAINED;
 use crate::session::SessionInner;
 use crate::statement::{Outcome, blocking};
 use arrow::datatypes::DataType;
-use evenkeel_model::{Error, JobId, Result, ShardId, SqlState, TableId};
+use evenkeel_model::{Error, JobId, Progress, Result, ShardId, SqlState, TableId};
 use evenkeel_planner::{ExplainRow, JobPlan, JobStatus, Nothing, Outcome as Planned, Snapshot, WaitFor};
 use evenkeel_pql::ast::ShardStatement;
 use evenkeel_rebalancer::migration::Phase;

@@ -5,7 +5,7 @@ mod balance;
 mod traffic;
 
 use crate::embedded::Embedded;
-use evenkeel_engine::{Database, OpenOptions, Session};
+use evenkeel_engine::{Database, OpenOptions};
 use evenkeel_shell::connection::Connection;
 use evenkeel_shell::{Interrupt, Options, Outcome, Shell, Streams};
 use std::io::{IsTerminal, Write};
@@ -85,18 +85,25 @@ pub async fn run() -> anyhow::Result<i32> {
     let directory = tempfile::Builder::new().prefix("evenkeel-demo-").tempdir()?;
     let database =
         Database::open(&directory.path().join("data"), &OpenOptions { shards: Some(4), ..OpenOptions::default() })?;
-    let connection: Arc<dyn Connection> = Arc::new(Embedded::new(Session::new(&database, "evenkeel demo")));
+    let server = Embedded::new(&database);
+    let connection: Arc<dyn Connection> = Arc::new(server.connect("evenkeel demo").await?);
+    let code = tour(connection, &database, directory.path()).await;
+    server.end().await;
+    code
+}
+
+async fn tour(connection: Arc<dyn Connection>, database: &Arc<Database>, directory: &Path) -> anyhow::Result<i32> {
     let mut shell =
         Shell::new(Arc::clone(&connection), &Options::default(), Streams::standard(), Interrupt::from_signals());
     say("A new database with 4 shards, in a temporary directory. The flights that left New York City in 2013 go in.")?;
-    let mut outcome = load(&mut shell, directory.path()).await?;
+    let mut outcome = load(&mut shell, directory).await?;
     for (text, statements) in STEPS {
         if outcome == Outcome::Succeeded {
             outcome = step(&mut shell, text, statements).await?;
         }
     }
     if outcome == Outcome::Succeeded {
-        outcome = balance::show(&mut shell, &database).await?;
+        outcome = balance::show(&mut shell, database).await?;
     }
     if outcome != Outcome::Succeeded {
         return Ok(outcome.exit_code());

@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-
 use super::Rows;
+use crate::rows::{Batch, Columns};
 use crate::value::{self, Dialect};
 
 /// Writes comma-separated values.
@@ -16,19 +14,20 @@ pub struct Delimited {
 
 impl Delimited {
     /// A writer that starts with the names of these columns.
-    pub fn new(schema: &SchemaRef) -> Self {
-        Self { header: Some(schema.fields().iter().map(|field| field.name().clone()).collect()) }
+    pub fn new(columns: &Columns) -> Self {
+        Self { header: Some(columns.iter().map(|column| column.name.clone()).collect()) }
     }
 
-    fn write(&mut self, out: &mut dyn Write, batch: Option<&RecordBatch>) -> io::Result<()> {
+    fn write(&mut self, out: &mut dyn Write, batch: Option<&Batch>) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(out);
         if let Some(header) = self.header.take() {
             writer.write_record(&header)?;
         }
         let Some(batch) = batch else { return writer.flush() };
-        for row in 0..batch.num_rows() {
-            for column in batch.columns() {
-                writer.write_field(value::text(column, row, Dialect::Exchange).unwrap_or_default())?;
+        for row in batch.rows() {
+            for (column, value) in row {
+                let text = value.map(|value| value::text(column.kind, value, Dialect::Exchange));
+                writer.write_field(text.as_deref().unwrap_or_default())?;
             }
             writer.write_record(None::<&[u8]>)?;
         }
@@ -37,7 +36,7 @@ impl Delimited {
 }
 
 impl Rows for Delimited {
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
         self.write(out, Some(batch))
     }
 

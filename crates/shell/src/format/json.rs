@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-
 use super::Rows;
+use crate::rows::{Batch, Columns};
 use crate::value;
 
 /// Writes rows as objects.
@@ -19,27 +17,27 @@ pub struct Objects {
 
 impl Objects {
     /// One array of objects, an object a line.
-    pub fn array(schema: &SchemaRef) -> Self {
-        Self { array: true, ..Self::lines(schema) }
+    pub fn array(columns: &Columns) -> Self {
+        Self { array: true, ..Self::lines(columns) }
     }
 
     /// One object a line.
-    pub fn lines(schema: &SchemaRef) -> Self {
+    pub fn lines(columns: &Columns) -> Self {
         let member = |name: &str| {
             let mut member = String::new();
             value::write_json_string(&mut member, name);
             member.push(':');
             member
         };
-        Self { members: schema.fields().iter().map(|field| member(field.name())).collect(), array: false, rows: 0 }
+        Self { members: columns.iter().map(|column| member(&column.name)).collect(), array: false, rows: 0 }
     }
 
-    fn object(&self, batch: &RecordBatch, row: usize) -> String {
+    fn object(&self, batch: &Batch, row: usize) -> String {
         let mut object = "{".to_string();
-        for (position, (member, column)) in self.members.iter().zip(batch.columns()).enumerate() {
+        for (position, (member, (column, value))) in self.members.iter().zip(batch.row(row)).enumerate() {
             object.push_str(if position == 0 { "" } else { "," });
             object.push_str(member);
-            value::write_json(&mut object, column, row);
+            value::write_json(&mut object, column.kind, value);
         }
         object.push('}');
         object
@@ -47,8 +45,8 @@ impl Objects {
 }
 
 impl Rows for Objects {
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
-        for row in 0..batch.num_rows() {
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
+        for row in 0..batch.row_count() {
             let object = self.object(batch, row);
             match (self.array, self.rows) {
                 (false, _) => writeln!(out, "{object}")?,

@@ -2,10 +2,8 @@
 
 use std::io::{self, Write};
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-
 use super::{Rows, printable};
+use crate::rows::{Batch, Columns};
 use crate::value::{self, Dialect};
 
 /// Writes a Markdown table.
@@ -16,22 +14,22 @@ pub struct Markdown {
 
 impl Markdown {
     /// A writer that starts with the names of these columns.
-    pub fn new(schema: &SchemaRef) -> Self {
-        let names = schema.fields().iter().map(|field| cell(field.name()));
-        let rules =
-            schema.fields().iter().map(|field| if value::is_numeric(field.data_type()) { "---:" } else { "---" });
+    pub fn new(columns: &Columns) -> Self {
+        let names = columns.iter().map(|column| cell(&column.name));
+        let rules = columns.iter().map(|column| if column.kind.is_numeric() { "---:" } else { "---" });
         Self { header: Some(line(names) + &line(rules.map(str::to_string))) }
     }
 }
 
 impl Rows for Markdown {
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
         out.write_all(self.header.take().unwrap_or_default().as_bytes())?;
-        for row in 0..batch.num_rows() {
-            let texts = batch.columns().iter().map(|column| value::text(column, row, Dialect::Display));
-            out.write_all(
-                line(texts.map(|text| text.map_or_else(|| "NULL".to_string(), |text| cell(&text)))).as_bytes(),
-            )?;
+        for row in batch.rows() {
+            let cells = row.map(|(column, value)| match value {
+                Some(value) => cell(&value::text(column.kind, value, Dialect::Display)),
+                None => "NULL".to_string(),
+            });
+            out.write_all(line(cells).as_bytes())?;
         }
         Ok(())
     }

@@ -17,9 +17,9 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::str::FromStr;
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use evenkeel_model::{Error, SqlState, did_you_mean};
+
+use crate::rows::{Batch, Columns};
 
 /// An output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,21 +105,21 @@ pub struct Layout {
 /// The writer of one result.
 pub trait Rows: Send {
     /// Takes the next rows.
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()>;
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()>;
 
     /// Writes what was held back, and what stands below the last row.
     fn finish(&mut self, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// The writer for a result with these columns.
-pub fn rows(layout: Layout, schema: &SchemaRef) -> Box<dyn Rows> {
+pub fn rows(layout: Layout, columns: &Columns) -> Box<dyn Rows> {
     match (layout.format, layout.expanded) {
-        (Format::Table, Expanded::On) | (Format::Vertical, _) => Box::new(vertical::Vertical::new(schema)),
-        (Format::Table, _) => Box::new(table::Table::new(layout, schema)),
-        (Format::Csv, _) => Box::new(delimited::Delimited::new(schema)),
-        (Format::Json, _) => Box::new(json::Objects::array(schema)),
-        (Format::Ndjson, _) => Box::new(json::Objects::lines(schema)),
-        (Format::Markdown, _) => Box::new(markdown::Markdown::new(schema)),
+        (Format::Table, Expanded::On) | (Format::Vertical, _) => Box::new(vertical::Vertical::new(columns)),
+        (Format::Table, _) => Box::new(table::Table::new(layout, columns)),
+        (Format::Csv, _) => Box::new(delimited::Delimited::new(columns)),
+        (Format::Json, _) => Box::new(json::Objects::array(columns)),
+        (Format::Ndjson, _) => Box::new(json::Objects::lines(columns)),
+        (Format::Markdown, _) => Box::new(markdown::Markdown::new(columns)),
     }
 }
 

@@ -8,17 +8,15 @@
 
 use std::io::{self, Write};
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use tabled::builder::Builder;
-use tabled::settings::object::Columns;
+use tabled::settings::object;
 use tabled::settings::themes::Theme;
 use tabled::settings::{Alignment, Color, Style};
 use unicode_width::UnicodeWidthStr;
 
 use super::vertical::{Vertical, cells};
 use super::{Expanded, Layout, Rows, fit, printable, row_count};
-use crate::value;
+use crate::rows::{Batch, Columns};
 
 /// Rows that are looked at before the widths are settled: more than a screen, less than what would be felt as waiting.
 const PAGE_ROWS: usize = 1_000;
@@ -29,7 +27,7 @@ const NULL: &str = "NULL";
 /// Writes columns side by side.
 pub struct Table {
     layout: Layout,
-    schema: SchemaRef,
+    columns: Columns,
     names: Vec<String>,
     numeric: Vec<bool>,
     /// Widths, once the first page has settled them.
@@ -43,13 +41,12 @@ pub struct Table {
 
 impl Table {
     /// A writer for these columns.
-    pub fn new(layout: Layout, schema: &SchemaRef) -> Self {
-        let fields = schema.fields();
+    pub fn new(layout: Layout, columns: &Columns) -> Self {
         Self {
             layout,
-            schema: SchemaRef::clone(schema),
-            names: fields.iter().map(|field| printable(field.name()).into_owned()).collect(),
-            numeric: fields.iter().map(|field| value::is_numeric(field.data_type())).collect(),
+            columns: Columns::clone(columns),
+            names: columns.iter().map(|column| printable(&column.name).into_owned()).collect(),
+            numeric: columns.iter().map(|column| column.kind.is_numeric()).collect(),
             widths: None,
             page: Vec::new(),
             rows: 0,
@@ -71,7 +68,7 @@ impl Table {
                 Ok(())
             }
             None => {
-                let mut blocks = Vertical::new(&self.schema);
+                let mut blocks = Vertical::new(&self.columns);
                 page.iter().try_for_each(|row| blocks.row(out, row))?;
                 self.blocks = Some(blocks);
                 Ok(())
@@ -121,7 +118,7 @@ impl Table {
         let mut table = records.into_iter().collect::<Builder>().build();
         table.with(self.theme(first, last));
         for (column, _) in self.numeric.iter().enumerate().filter(|(_, numeric)| **numeric) {
-            table.modify(Columns::one(column), Alignment::right());
+            table.modify(object::Columns::one(column), Alignment::right());
         }
         if self.layout.terminal_width.is_some() {
             dim_nulls(&mut table, page, usize::from(first));
@@ -155,13 +152,13 @@ impl Table {
 }
 
 impl Rows for Table {
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
-        for row in 0..batch.num_rows() {
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
+        for row in batch.rows() {
             if self.page.len() == PAGE_ROWS {
                 self.flush(out, false)?;
             }
             self.rows += 1;
-            let row = cells(batch, row);
+            let row = cells(row);
             match &mut self.blocks {
                 Some(blocks) => blocks.row(out, &row)?,
                 None => self.page.push(row),

@@ -1,22 +1,30 @@
 //! Every format, letter by letter.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
-
 use super::*;
+use crate::fake::batch;
+use crate::rows::{Column, Kind};
 
-fn sample() -> RecordBatch {
-    let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 20]));
-    let name: ArrayRef = Arc::new(StringArray::from(vec![Some("plain"), None]));
-    let text: ArrayRef = Arc::new(StringArray::from(vec!["a,\"b\"|c", "two\nlines\u{1b}"]));
-    let ratio: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), Some(f64::NAN)]));
-    RecordBatch::try_from_iter([("id", id), ("name", name), ("text", text), ("ratio", ratio)]).expect("equal lengths")
+const ROWS: [[Option<&str>; 4]; 2] = [
+    [Some("1"), Some("plain"), Some("a,\"b\"|c"), Some("1")],
+    [Some("20"), None, Some("two\nlines\u{1b}"), Some("NaN")],
+];
+
+fn sample_of(rows: &[[Option<&str>; 4]]) -> Batch {
+    batch([("id", 20), ("name", 25), ("text", 25), ("ratio", 701)], rows)
 }
 
-fn written(layout: Layout, batches: &[RecordBatch]) -> String {
+fn sample() -> Batch {
+    sample_of(&ROWS)
+}
+
+/// Its first two columns.
+fn narrow(rows: &[[Option<&str>; 4]]) -> Batch {
+    batch([("id", 20), ("name", 25)], &rows.iter().map(|row| [row[0], row[1]]).collect::<Vec<_>>())
+}
+
+fn written(layout: Layout, batches: &[Batch]) -> String {
     let mut out = Vec::new();
-    let mut rows = rows(layout, &batches[0].schema());
+    let mut rows = rows(layout, batches[0].columns());
     for batch in batches {
         rows.batch(&mut out, batch).expect("memory takes everything");
     }
@@ -32,10 +40,11 @@ fn terminal(expanded: Expanded, width: usize) -> Layout {
     Layout { format: Format::Table, expanded, terminal_width: Some(width) }
 }
 
-fn wide(columns: usize) -> RecordBatch {
-    let value: ArrayRef = Arc::new(StringArray::from(vec!["a rather long value"]));
-    let names: Vec<_> = (0..columns).map(|column| format!("column_{column}")).collect();
-    RecordBatch::try_from_iter(names.iter().map(|name| (name, Arc::clone(&value)))).expect("equal lengths")
+fn wide(columns: usize) -> Batch {
+    let column = |number| Column { name: format!("column_{number}"), kind: Kind::of_oid(25) };
+    let mut batch = Batch::new((0..columns).map(column).collect());
+    batch.push(vec![Some("a rather long value"); columns]);
+    batch
 }
 
 #[test]
@@ -50,7 +59,7 @@ fn a_piped_table_is_plain() {
 
 #[test]
 fn a_terminal_gets_lines_and_dimmed_nulls() {
-    let batch = sample().project(&[0, 1]).expect("two columns");
+    let batch = narrow(&ROWS);
     let expected = "┌────┬───────┐\n│ id │ name  │\n├────┼───────┤\n│  1 │ plain │\n│ 20 │ \u{1b}[2mNULL\u{1b}[22m  │\n└────┴───────┘\n(2 rows)\n";
     assert_eq!(written(terminal(Expanded::Auto, 80), &[batch]), expected);
 }
@@ -74,8 +83,8 @@ fn hopelessly_wide_rows_become_blocks_in_auto_mode_only() {
 #[test]
 fn later_pages_keep_the_widths_of_the_first() {
     let numbers = |range: std::ops::Range<i64>| {
-        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(range));
-        RecordBatch::try_from_iter([("n", column)]).expect("one column")
+        let texts: Vec<_> = range.map(|number| number.to_string()).collect();
+        batch([("n", 20)], &texts.iter().map(|text| [Some(text.as_str())]).collect::<Vec<_>>())
     };
     let text = written(terminal(Expanded::Auto, 80), &[numbers(0..700), numbers(700..1_000)]);
     assert_eq!(text.lines().count(), 1_000 + 5);
@@ -89,7 +98,7 @@ fn later_pages_keep_the_widths_of_the_first() {
 
 #[test]
 fn results_without_rows_still_name_their_columns() {
-    let none = [sample().slice(0, 0).project(&[0, 1]).expect("two columns")];
+    let none = [narrow(&[])];
     assert_eq!(written(piped(Format::Table), &none), " id | name\n----+------\n(0 rows)\n");
     assert_eq!(written(piped(Format::Csv), &none), "id,name\n");
     assert_eq!(written(piped(Format::Json), &none), "[]\n");
@@ -109,7 +118,7 @@ fn json_keeps_types_and_the_order_of_columns() {
     let first = r#"{"id":1,"name":"plain","text":"a,\"b\"|c","ratio":1}"#;
     let second = r#"{"id":20,"name":null,"text":"two\nlines\u001b","ratio":"NaN"}"#;
     assert_eq!(written(piped(Format::Ndjson), &[sample()]), format!("{first}\n{second}\n"));
-    let halves = [sample().slice(0, 1), sample().slice(1, 1)];
+    let halves = [sample_of(&ROWS[..1]), sample_of(&ROWS[1..])];
     assert_eq!(written(piped(Format::Json), &halves), format!("[\n{first},\n{second}\n]\n"));
 }
 
@@ -122,9 +131,7 @@ fn markdown_escapes_its_own_lines() {
 
 #[test]
 fn vertical_is_a_block_a_row() {
-    let at: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("+00:00"));
-    let ok: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
-    let batch = RecordBatch::try_from_iter([("at", at), ("is_ok", ok)]).expect("equal lengths");
+    let batch = batch([("at", 1184), ("is_ok", 16)], &[[Some("1970-01-01 00:00:00+00"), Some("t")]]);
     let expected = "-[ RECORD 1 ]---\nat    | 1970-01-01 00:00:00+00\nis_ok | true\n(1 row)\n";
     assert_eq!(written(piped(Format::Vertical), &[batch]), expected);
 }

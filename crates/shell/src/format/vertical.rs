@@ -2,11 +2,10 @@
 
 use std::io::{self, Write};
 
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use unicode_width::UnicodeWidthStr;
 
 use super::{Rows, printable, row_count};
+use crate::rows::{Batch, Column, Columns};
 use crate::value::{self, Dialect};
 
 /// Writes a block a row.
@@ -18,8 +17,8 @@ pub struct Vertical {
 
 impl Vertical {
     /// A writer for these columns.
-    pub fn new(schema: &SchemaRef) -> Self {
-        let names: Vec<_> = schema.fields().iter().map(|field| printable(field.name())).collect();
+    pub fn new(columns: &Columns) -> Self {
+        let names: Vec<_> = columns.iter().map(|column| printable(&column.name)).collect();
         let widest = names.iter().map(|name| name.width()).max().unwrap_or(0);
         let padded = names.iter().map(|name| format!("{name}{}", " ".repeat(widest - name.width())));
         Self { names: padded.collect(), rows: 0 }
@@ -38,9 +37,9 @@ impl Vertical {
 }
 
 impl Rows for Vertical {
-    fn batch(&mut self, out: &mut dyn Write, batch: &RecordBatch) -> io::Result<()> {
-        for row in 0..batch.num_rows() {
-            self.row(out, &cells(batch, row))?;
+    fn batch(&mut self, out: &mut dyn Write, batch: &Batch) -> io::Result<()> {
+        for row in batch.rows() {
+            self.row(out, &cells(row))?;
         }
         Ok(())
     }
@@ -51,7 +50,7 @@ impl Rows for Vertical {
 }
 
 /// The printable texts of a row.
-pub fn cells(batch: &RecordBatch, row: usize) -> Vec<Option<String>> {
-    let text = |column| value::text(column, row, Dialect::Display).map(|text| printable(&text).into_owned());
-    batch.columns().iter().map(|column| text(column.as_ref())).collect()
+pub fn cells<'b>(row: impl Iterator<Item = (&'b Column, Option<&'b str>)>) -> Vec<Option<String>> {
+    let shown = |kind, value| printable(&value::text(kind, value, Dialect::Display)).into_owned();
+    row.map(|(column, value)| Some(shown(column.kind, value?))).collect()
 }

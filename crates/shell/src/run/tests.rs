@@ -4,27 +4,24 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray};
-use arrow::record_batch::RecordBatch;
-
 use super::*;
 use crate::connection::{Connection, Event, Notice};
-use crate::fake::{ENDLESS, Fake, Stage, complete};
+use crate::fake::{ENDLESS, FATAL, Fake, Stage, batch, complete};
+use crate::rows::{Batch, Columns};
 use crate::{Format, Interrupt, Options, Streams};
 
-fn numbers(name: &str, values: &[i64]) -> RecordBatch {
-    let column: ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
-    RecordBatch::try_from_iter([(name, column)]).expect("one column")
+fn numbers(name: &str, values: &[i64]) -> Batch {
+    let texts: Vec<_> = values.iter().map(i64::to_string).collect();
+    batch([(name, 20)], &texts.iter().map(|text| [Some(text.as_str())]).collect::<Vec<_>>())
 }
 
-fn texts(columns: &[(&str, &str)]) -> RecordBatch {
-    let column = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
-    RecordBatch::try_from_iter(columns.iter().map(|(name, value)| (*name, column(value)))).expect("one row")
+fn texts<const N: usize>(columns: [(&str, &str); N]) -> Batch {
+    batch(columns.map(|(name, _)| (name, 25)), &[columns.map(|(_, value)| Some(value))])
 }
 
-fn booleans(values: &[Option<bool>]) -> RecordBatch {
-    let column: ArrayRef = Arc::new(BooleanArray::from(values.to_vec()));
-    RecordBatch::try_from_iter([("ok", column)]).expect("one column")
+fn booleans(values: &[Option<bool>]) -> Batch {
+    let text = |value: &Option<bool>| [value.map(|value| if value { "t" } else { "f" })];
+    batch([("ok", 16)], &values.iter().map(text).collect::<Vec<_>>())
 }
 
 /// Runs a script and returns how it ended, what it printed, and what it complained about.
@@ -55,8 +52,13 @@ async fn results_and_command_tags_are_printed_in_order() {
 #[tokio::test]
 async fn returning_shows_rows_and_tag_and_data_formats_no_tags() {
     let batch = numbers("id", &[7]);
-    let events =
-        || vec![Ok(Event::Schema(batch.schema())), Ok(Event::Batch(batch.clone())), Ok(complete("INSERT 0 1"))];
+    let events = || {
+        vec![
+            Ok(Event::Columns(Columns::clone(batch.columns()))),
+            Ok(Event::Batch(batch.clone())),
+            Ok(complete("INSERT 0 1")),
+        ]
+    };
     let (_, stage) = staged(
         Fake::default().answer("INSERT INTO t VALUES (1)", events()),
         &Options::default(),
@@ -126,7 +128,7 @@ async fn variables_reach_statements_and_echo() {
 
 #[tokio::test]
 async fn assertions_hold_or_say_what_came_out() {
-    let complaint = async |batch: RecordBatch| {
+    let complaint = async |batch: Batch| {
         let fake = Fake::default().rows("SELECT ok", batch);
         let (outcome, stage) = staged(fake, &Options::default(), "\\assert SELECT ok").await;
         assert_eq!(stage.out(), "");
@@ -219,8 +221,8 @@ async fn expanded_display_and_notices_and_timing() {
 
 #[tokio::test]
 async fn describe_adds_what_the_catalog_knows_of_shards() {
-    let facts = texts(&[("table_name", "flights"), ("shard_key", "carrier"), ("rows", "5")]);
-    let fake = Fake::default().rows("DESCRIBE Flights", texts(&[("column", "carrier"), ("type", "TEXT")]));
+    let facts = texts([("table_name", "flights"), ("shard_key", "carrier"), ("rows", "5")]);
+    let fake = Fake::default().rows("DESCRIBE Flights", texts([("column", "carrier"), ("type", "TEXT")]));
     let fake = fake.rows("SELECT * FROM system.tables WHERE table_name = 'flights'", facts);
     let (_, stage) = staged(fake, &Options::default(), "\\d Flights").await;
     let table = " column  | type\n---------+------\n carrier | TEXT\n(1 row)\n";
@@ -287,6 +289,14 @@ async fn an_interrupt_while_waiting_for_a_job_says_what_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn nothing_follows_a_connection_that_breaks() {
+    let (outcome, stage) = staged(Fake::default(), &keep_going(), &format!("SELECT 1; {FATAL}; SELECT 2;")).await;
+    assert_eq!(outcome, Outcome::Failed);
+    assert_eq!(stage.log(), ["SELECT 1", FATAL]);
+    assert!(stage.err().contains("the connection to the server was lost"), "{}", stage.err());
+}
+
 struct ClosedPipe;
 
 impl Write for ClosedPipe {
@@ -310,9 +320,9 @@ async fn a_reader_that_leaves_ends_the_script_quietly() {
 #[tokio::test]
 async fn names_for_completion_come_through_the_connection() {
     let query = "SELECT table_schema, table_name, column_name FROM information_schema.columns";
-    let row = texts(&[("table_schema", "public"), ("table_name", "flights"), ("column_name", "carrier")]);
+    let row = texts([("table_schema", "public"), ("table_name", "flights"), ("column_name", "carrier")]);
     let fake =
-        Fake::default().rows(query, row).rows("SELECT name FROM system.settings", texts(&[("name", "auto_rebalance")]));
+        Fake::default().rows(query, row).rows("SELECT name FROM system.settings", texts([("name", "auto_rebalance")]));
     let mut stage = Stage::new(fake, &Options::default());
     let names = stage.shell.names().await;
     assert!(names.tables.contains("flights") && names.columns.contains("carrier"));
