@@ -5,16 +5,18 @@ use crate::damage::{files, overwrite};
 use crate::disk::Disk;
 use crate::shards;
 use evenkeel_engine::{Database, Session};
-use evenkeel_tests::lines;
+use evenkeel_model::SqlState;
+use evenkeel_tests::{lines, run};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const ROWS: i64 = 24_000;
 /// Characters of a row: what moves is several megabytes, compressed or not.
 const ROW_CHARS: usize = 960;
 /// What a disk has left: enough for commits and records, and not for what moves.
-const ROOM_BYTES: u64 = 3 << 20;
+const ROOM_BYTES: u64 = 2 << 20;
 const MOVE: &str = "MOVE SLOTS 0 TO 2047 FROM SHARD 1 TO SHARD 2";
 
 /// Fills a table through sorted files, so that the rows are on the disk and not only in memory.
@@ -33,10 +35,16 @@ async fn fill(directory: &Path, home: &Path) {
     shards::close(database);
 }
 
-/// Starts the move and waits for its end; state, error and phase of its migration.
+/// Starts the move and waits for its end; state, phase of its migration, and error.
 async fn moved(session: &Session) -> (String, String) {
     lines(session, MOVE).await;
-    lines(session, "WAIT FOR JOB ALL TIMEOUT '60s'").await;
+    ended(session).await
+}
+
+/// The same of a move that was started.
+async fn ended(session: &Session) -> (String, String) {
+    // Waiting for a job that fails says so, too.
+    let _ = run(session, "WAIT FOR JOB ALL TIMEOUT '60s'").await;
     let job = lines(session, "QUERY SYSTEM.JOBS SELECT job_id, state, error ORDER BY job_id DESC LIMIT 1").await;
     let (job, rest) = job[0].split_once('|').expect("three columns");
     let (state, error) = rest.split_once('|').expect("three columns");
@@ -58,7 +66,7 @@ async fn is_whole(session: &Session) {
 /// The disk is well: the same move is made, and everything adds up below SQL, too.
 async fn succeeds(database: Arc<Database>, directory: &Path) {
     let session = Session::new(&database, "after");
-    assert_eq!(moved(&session).await, ("done done".to_string(), String::new()));
+    assert_eq!(moved(&session).await, ("done done".to_string(), "NULL".to_string()));
     assert_eq!(lines(&session, "SELECT count(v), sum(k) FROM t").await, [format!("{ROWS}|{}", ROWS * (ROWS - 1) / 2)]);
     assert_eq!(lines(&session, "QUERY SYSTEM.SHARDS WHERE shard_id = 1 SELECT slots, row_count").await, ["0|0"]);
     for shard in 1..=4 {
@@ -77,12 +85,25 @@ async fn a_move_to_a_full_disk_is_undone_and_says_so() {
     let home = tempfile::tempdir().expect("a temporary directory");
     fill(&disk.directory(), home.path()).await;
     let database = shards::open(&disk.directory());
-    let ballast = disk.ballast(ROOM_BYTES);
     let session = Session::new(&database, "full");
-    let (ended, error) = moved(&session).await;
+    // The copy has begun when the disk fills up.
+    lines(&session, "ALTER SYSTEM SET migration_rate = 1, migration_batch_rows = 50").await;
+    lines(&session, MOVE).await;
+    let begun = "QUERY SYSTEM.REBALANCE_STATUS WHERE phase = 'copying' AND rows_migrated > 0 SELECT phase";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while lines(&session, begun).await.is_empty() {
+        assert!(Instant::now() < deadline, "the copy does not begin");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let ballast = disk.ballast(ROOM_BYTES);
+    lines(&session, "ALTER SYSTEM RESET migration_rate").await;
+    let (ended, error) = ended(&session).await;
     assert_eq!(ended, "failed undone", "{error}");
     assert!(error.contains("no space left"), "{error}");
     is_whole(&session).await;
+    // Now it is known before anything is copied.
+    let refused = run(&session, MOVE).await.map(|_| ()).expect_err("there is no room");
+    assert_eq!(refused.state, SqlState::DiskFull);
     drop(session);
     fs::remove_file(ballast).expect("the ballast goes");
     succeeds(database, &disk.directory()).await;

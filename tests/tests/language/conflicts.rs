@@ -289,8 +289,10 @@ async fn a_schema_change_waits_for_open_writers() {
     lines(&changer, "SET shard_lock_timeout = '20ms'").await;
     for change in ["DROP TABLE accounts", "TRUNCATE accounts", "ALTER TABLE accounts ADD COLUMN note text"] {
         let error = refused(&changer, change, SqlState::LockNotAvailable).await;
-        assert!(error.hint.clone().unwrap_or_default().contains("SYSTEM.TRANSACTIONS"), "{}", spelled(&error));
+        assert!(error.hint.clone().unwrap_or_default().contains("SYSTEM.LOCKS"), "{}", spelled(&error));
     }
+    let held = "SELECT count(*) FROM SYSTEM.LOCKS WHERE table_name = 'accounts' AND mode = 'shared' AND granted";
+    assert_eq!(lines(&other, held).await, ["1"]);
     lines(&changer, "RESET shard_lock_timeout").await;
     let dropping = changer.execute("DROP TABLE accounts", &[]);
     listed(&other, "DROP TABLE accounts", 1).await;

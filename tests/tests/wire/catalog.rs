@@ -550,10 +550,10 @@ async fn sqlalchemy_reflects() {
     let schemas = "SELECT nspname FROM pg_catalog.pg_namespace WHERE (nspname NOT LIKE 'pg/_'::VARCHAR || '%' ESCAPE '/') \
                    ORDER BY nspname";
     assert_eq!(rows(&client, schemas).await, ["information_schema", "public", "system"]);
-    // A parameter whose type nobody says is text, also where an array is meant.
+    // A parameter whose type nobody says is what it is compared with: a list, here.
     let statement =
         client.prepare("SELECT relname FROM pg_catalog.pg_class WHERE relkind = ANY($1) AND relnamespace = 2200");
-    let found = client.query(&statement.await.expect("prepared"), &[&"{v,m}"]).await.expect("a view");
+    let found = client.query(&statement.await.expect("prepared"), &[&vec!["v", "m"]]).await.expect("a view");
     assert_eq!(found[0].get::<_, &str>(0), "late");
     ground.end().await;
 }

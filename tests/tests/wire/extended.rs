@@ -135,7 +135,7 @@ async fn lists_of_any_type_are_parameters() {
     assert_eq!(of("SELECT id FROM t WHERE id < ANY($1) ORDER BY id", &vec![1, 3]).await, [1, 2]);
     assert_eq!(of("SELECT id FROM t WHERE id = ANY($1)", &Vec::<i32>::new()).await, [0; 0]);
     // As numbers: as text, 1.50 is not 1.5.
-    let equal = "SELECT id FROM t WHERE price = ANY($1::double precision[]) ORDER BY id";
+    let equal = "SELECT id FROM t WHERE price::double precision = ANY($1::double precision[]) ORDER BY id";
     assert_eq!(of(equal, &vec![1.5, 2.0]).await, [1, 2]);
     ground.end().await;
 }
