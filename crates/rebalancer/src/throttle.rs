@@ -8,7 +8,7 @@
 //!   p99 > ceiling ─▶ rate × ½, and no second time before its effect can be seen
 //! ```
 //!
-//! However calm the foreground, a copy works for [`SHARE`] of the processors' time at most, and rests for the remainder: a
+//! However calm the foreground, a copy works for `SHARE` of the processors' time at most, and rests for the remainder: a
 //! throughput that is lost to a busy processor shows in no single statement's time. What it worked is measured by the
 //! clock on the wall, so that a copy that has to wait for a processor rests for longer, too.
 //!
@@ -27,7 +27,7 @@ const STEPS: u64 = 32;
 /// The part of all processors' time that a copy works, while there is a foreground: one in so many.
 const SHARE: u32 = 32;
 
-/// How long to rest after work, on a machine with so many processors; nothing on one with [`SHARE`] of them or more.
+/// How long to rest after work, on a machine with so many processors; nothing on one with `SHARE` of them or more.
 pub fn rest_after(worked: Duration, processors: u32) -> Duration {
     let share = processors.clamp(1, SHARE);
     worked * (SHARE - share) / share
