@@ -68,3 +68,16 @@ pub async fn state(client: &Client, query: &str) -> String {
     let error = client.simple_query(query).await.expect_err(query);
     error.code().unwrap_or_else(|| panic!("{query}: {error:?}")).code().to_string()
 }
+
+/// Waits until a statement with this in it runs, and no longer than for anything else: what is done to it before does nothing.
+pub async fn until_it_runs(other: &Client, part: &str) {
+    let query = format!(
+        "SELECT count(*) FROM system.active_queries WHERE statement LIKE '%{part}%' AND statement NOT LIKE '%active%'"
+    );
+    let looked = async {
+        while rows(other, &query).await != ["1"] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(SOON, looked).await.expect("it runs");
+}

@@ -1,13 +1,12 @@
 //! The shell over the wire: what it prints, and what reaches it while a statement runs.
 
-use crate::ground::{Ground, SOON, rows};
+use crate::ground::{Ground, SOON, until_it_runs};
 use crate::shell_ground::{Stage, dial, events, run, within};
 use evenkeel_model::SqlState;
 use evenkeel_shell::Outcome;
 use evenkeel_shell::connection::{Connection, Event, TransactionState};
 use std::collections::BTreeSet;
 use std::io::{self, Cursor, Read};
-use std::time::Duration;
 
 const TABLE: &str = "CREATE TABLE t (id bigint PRIMARY KEY, ok boolean, n double precision, d decimal(6,2), \
                      name text, at timestamptz, day date, many integer[], words text[], doc jsonb);\n\
@@ -154,10 +153,7 @@ async fn ctrl_c_stops_the_statement_and_nothing_else() {
         let mut stage = Stage::new(connection);
         let interrupt = stage.interrupt.clone();
         let press = async {
-            let runs = "SELECT count(*) FROM system.active_queries WHERE statement LIKE '%100000%' AND statement NOT LIKE '%active%'";
-            while rows(&other, runs).await != ["1"] {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            until_it_runs(&other, "100000").await;
             interrupt.send_modify(|presses| *presses += 1);
         };
         let long = "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b;";

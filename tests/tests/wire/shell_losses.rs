@@ -1,13 +1,12 @@
 //! Connections that break, and what becomes of the statements and transactions in them.
 
-use crate::ground::{Ground, SOON, rows};
+use crate::ground::{Ground, SOON, rows, until_it_runs};
 use crate::shell_ground::{Stage, connected, dial, events, run};
 use evenkeel_model::{Error, SqlState};
 use evenkeel_shell::Outcome;
 use evenkeel_shell::connection::{Connection, TransactionState};
 use evenkeel_shell::remote::Remote;
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -76,10 +75,7 @@ async fn a_statement_whose_connection_breaks_fails_and_the_next_goes_over_a_new_
     let connection = connected(cable.address).await;
     assert_eq!(revived(&connection).await, "", "nothing is wrong");
     let cut = async {
-        let runs = "SELECT count(*) FROM system.active_queries WHERE statement LIKE '%100000%' AND statement NOT LIKE '%active%'";
-        while rows(&other, runs).await != ["1"] {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_it_runs(&other, "100000").await;
         cable.cut().await;
     };
     let long = failure(&connection, "SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b");

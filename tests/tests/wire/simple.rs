@@ -1,6 +1,6 @@
 //! Statements as text.
 
-use crate::ground::{Ground, SOON, rows, state};
+use crate::ground::{Ground, SOON, rows, state, until_it_runs};
 use std::time::Duration;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -73,10 +73,7 @@ async fn a_cancel_request_stops_what_runs() {
     let long = client.simple_query("SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b");
     let cancel = async {
         // A request that comes before its statement stops nothing.
-        let runs = "SELECT count(*) FROM system.active_queries WHERE statement LIKE '%100000%' AND statement NOT LIKE '%active%'";
-        while rows(&other, runs).await != ["1"] {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until_it_runs(&other, "100000").await;
         token.cancel_query(NoTls).await.expect("asked");
     };
     let both = async { tokio::join!(long, cancel) };
