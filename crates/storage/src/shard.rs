@@ -6,15 +6,16 @@ use crate::command::{Command, Mutation, Operation};
 use crate::counters::{Counters, Differences, SlotCount};
 use crate::failure::{ApplyError, storage_error};
 use crate::locks::KeyLocks;
+use crate::moves::outbox::{Entries, Numbering};
 use crate::store::{DATA, DATA_HEADER, HISTORY, KIND_DELETE, KIND_PUT, LOCK, OUTBOX, STATE, Store, timestamp_of};
-use evenkeel_model::{Error, MigrationId, Result, ShardId, Slot, SlotBits, SlotSet, SqlState, TableId, Timestamp};
+use evenkeel_model::{Error, Result, ShardId, Slot, SlotBits, SlotSet, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Ownership;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use rocksdb::{BoundColumnFamily, DB, IteratorMode, WriteBatch, WriteOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// When a command counts as done.
@@ -53,9 +54,8 @@ pub struct Shard {
     pub(crate) held: Mutex<SlotSet>,
     /// Whether there is a part in a migration, or a hold: everybody else looks no further.
     pub(crate) moving: AtomicBool,
-    pub(crate) outbox_next: AtomicU64,
-    /// Which migration's entries were deleted last, and the number behind them.
-    pub(crate) outbox_first: Mutex<Option<(MigrationId, u64)>>,
+    /// Of the entries in the outbox.
+    pub(crate) numbering: Mutex<Numbering>,
     activity: Activity,
     is_counting: bool,
 }
@@ -97,6 +97,7 @@ pub(crate) struct Changes<'s> {
     pub(crate) counts: Differences,
     /// In force until the batch is written: who else is owed the changes.
     ownership: RwLockReadGuard<'s, Arc<Ownership>>,
+    owed: Entries<'s>,
 }
 
 impl Changes<'_> {
@@ -126,8 +127,7 @@ impl Shard {
             ownership: RwLock::default(),
             held: Mutex::default(),
             moving: AtomicBool::new(false),
-            outbox_next: AtomicU64::new(0),
-            outbox_first: Mutex::default(),
+            numbering: Mutex::default(),
             activity: Activity::new(bits),
             is_counting: store.is_counting(),
         };
@@ -248,17 +248,18 @@ impl Shard {
         }
     }
 
-    fn changes(&self) -> Changes<'_> {
-        Changes { batch: WriteBatch::default(), counts: Differences::new(), ownership: self.ownership.read() }
+    pub(crate) fn changes(&self) -> Changes<'_> {
+        let owed = Entries::new(&self.numbering);
+        Changes { batch: WriteBatch::default(), counts: Differences::new(), ownership: self.ownership.read(), owed }
     }
 
-    fn write(
+    pub(crate) fn write(
         &self,
         changes: Changes<'_>,
         commit: Timestamp,
         durability: Durability,
     ) -> std::result::Result<(), ApplyError> {
-        let Changes { mut batch, counts, ownership: _in_force } = changes;
+        let Changes { mut batch, counts, ownership: _in_force, owed: _open } = changes;
         let state = self.state();
         for ((table, slot), difference) in &counts {
             if *difference != SlotCount::default() {
@@ -289,7 +290,7 @@ impl Shard {
     }
 
     /// Adds one version: the newest goes to `data`, the one it replaces to `history`.
-    fn stage(
+    pub(crate) fn stage(
         &self,
         changes: &mut Changes<'_>,
         key: &[u8],
@@ -337,7 +338,7 @@ impl Shard {
     /// Puts a change to a slot that is moving away into the outbox, too.
     fn mirror(&self, changes: &mut Changes<'_>, key: &[u8], value: &[u8]) {
         if let Some(migration) = changes.ownership.mirrors(slot_of(key, self.bits)) {
-            let (at, entry) = self.outbox_entry(migration, key, value);
+            let (at, entry) = changes.owed.of_change(migration, key, value);
             changes.batch.put_cf(&self.outbox(), at, entry);
         }
     }

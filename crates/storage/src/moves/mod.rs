@@ -11,7 +11,7 @@
 //! Layers: this module (orders, holds), `outbox` (what is owed), `versions` (what is sent and taken in), `tally`
 //! (what both sides compare).
 
-mod outbox;
+pub(crate) mod outbox;
 mod tally;
 mod versions;
 
