@@ -4,12 +4,14 @@
 
 use crate::Conductor;
 use crate::meta::{MetaChange, MetaStore};
+use crate::movement::Stuck;
 use crate::snapshot::slot_loads;
 use crate::world::{Activity, Picture, World};
 use evenkeel_model::{Result, Settings, ShardId, Slot};
 use evenkeel_planner::{JobKind, JobPlan, Summary};
 use evenkeel_rebalancer::balance::{Decision, History, HotWatch, Load, Plan, Reason, Verdict, Watch, check, measure};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Decisions that are kept.
@@ -136,19 +138,13 @@ impl Conductor {
         Ok(())
     }
 
-    /// Says of a migration that nothing has moved for long, and why, as far as it is known.
+    /// Gives up what gets nowhere.
     fn watch_stuck<W: World>(&self, world: &W, settings: &Settings) {
         let timeout_ms = settings.duration_ms("stuck_migration_timeout") as i64;
-        for stored in self.migrations() {
-            let (migration, progress) = (&stored.migration, &stored.progress);
-            let waits = migration.phase.is_over() || timeout_ms == 0;
-            let unmoved_ms = world.now_ms() - progress.moved_at_ms;
-            if waits || unmoved_ms < timeout_ms {
-                continue;
-            }
-            let why = format!("stuck in {}: nothing moved for {} s", migration.phase, unmoved_ms / 1_000);
-            if self.note_stuck(migration.id, &why) {
-                world.on_stuck(migration.id, migration.phase, Duration::from_millis(unmoved_ms.max(0) as u64));
+        let movements: Vec<_> = self.state.lock().movements.iter().map(|(id, m)| (*id, Arc::clone(m))).collect();
+        for (id, movement) in movements {
+            if let Some(Stuck { phase, unmoved }) = movement.watch(world.now_ms(), timeout_ms) {
+                world.on_stuck(id, phase, unmoved);
             }
         }
     }

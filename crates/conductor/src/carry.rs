@@ -4,6 +4,7 @@
 //! has what a crash takes from the source; rows are deleted while somebody may read them.
 
 use crate::Movement;
+use crate::copy::SentOwed;
 use crate::driver::{Carrier, Wish};
 use crate::meta::MetaChange;
 use crate::mistake::mistaken;
@@ -88,15 +89,16 @@ impl<'w, W: World> Carry<'w, W> {
             if self.movement.wish() != Wish::GoOn {
                 return Ok(None);
             }
-            let (entries, bytes) = self.send_owed(migration)?;
+            let SentOwed { entries, bytes, behind } = self.send_owed(migration)?;
             if entries <= OWED_TO_CUTOVER && !self.world.is_loading() {
                 return Ok(Some(Observed::CaughtUp { epoch: self.map()?.epoch() }));
             }
-            // Not paced: an outbox that fills faster than it is drained would never be empty.
-            self.movement.count(self.world, 0, bytes);
             if entries <= OWED_TO_CUTOVER {
                 // A bulk load keeps the slots where they are until it is over.
+                self.movement.count(self.world, 0, bytes);
                 self.movement.sleep(self.world, LOOK_EVERY);
+            } else if self.movement.pace_catching_up(self.world, bytes, behind).is_err() {
+                return Ok(None);
             }
         }
     }
@@ -113,7 +115,7 @@ impl<'w, W: World> Carry<'w, W> {
         if !sealed && !self.world.hold(&self.source, &migration.slots, budget) {
             return Ok(self.too_slow(migration));
         }
-        while self.send_owed(migration)?.0 > 0 {
+        while self.send_owed(migration)?.entries > 0 {
             if !sealed && self.world.elapsed() > began + budget {
                 return Ok(self.too_slow(migration));
             }
@@ -310,6 +312,10 @@ impl<W: World> Carrier for Carry<'_, W> {
 
     fn wish(&self) -> Wish {
         self.movement.wish()
+    }
+
+    fn why_given_up(&self) -> String {
+        self.movement.stored().progress.error.unwrap_or_default()
     }
 
     fn wait(&mut self) {

@@ -7,6 +7,15 @@ use evenkeel_model::{Result, SqlState};
 use evenkeel_rebalancer::migration::{Migration, Observed, ShardCommand, Stamp};
 use std::sync::Arc;
 
+/// What was sent of what is owed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SentOwed {
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+    /// Entries that are left, at most.
+    pub(crate) behind: u64,
+}
+
 impl<W: World> Carry<'_, W> {
     /// Streams all that the source has of the slots.
     pub(crate) fn copy(
@@ -61,12 +70,12 @@ impl<W: World> Carry<'_, W> {
         Ok(versions.bytes())
     }
 
-    /// Sends some of what is owed; the source forgets it once the target has it. How many entries and bytes it was.
-    pub(crate) fn send_owed(&mut self, migration: &Migration) -> Result<(usize, u64)> {
+    /// Sends some of what is owed; the source forgets it once the target has it.
+    pub(crate) fn send_owed(&mut self, migration: &Migration) -> Result<SentOwed> {
         let (world, source) = (self.world, Arc::clone(&self.source));
-        let Owed { versions, loads, upto, entries } = world.owed(&source, migration.id, OWED_AT_ONCE)?;
+        let Owed { versions, loads, upto, entries, behind } = world.owed(&source, migration.id, OWED_AT_ONCE)?;
         if entries == 0 {
-            return Ok((0, 0));
+            return Ok(SentOwed::default());
         }
         if mistaken!(ForgetBeforeStored) {
             world.forget_owed(&source, migration.id, upto)?;
@@ -80,6 +89,6 @@ impl<W: World> Carry<'_, W> {
             })?;
         }
         world.forget_owed(&source, migration.id, upto)?;
-        Ok((entries, bytes))
+        Ok(SentOwed { entries, bytes, behind })
     }
 }

@@ -24,6 +24,9 @@ pub trait Carrier {
     /// What somebody wants of this migration now.
     fn wish(&self) -> Wish;
 
+    /// Why it is given up, if it is.
+    fn why_given_up(&self) -> String;
+
     /// Waits until the wish changes, or a while.
     fn wait(&mut self);
 
@@ -37,8 +40,10 @@ pub enum Wish {
     GoOn,
     /// Stop where nobody waits for what comes next, until another wish.
     Pause,
-    /// Turn back, if that is still possible.
+    /// Turn back, if that is still possible: somebody has cancelled it.
     Cancel,
+    /// Turn back, if that is still possible: it gets nowhere.
+    GiveUp,
     /// The database closes: leave the record as it is.
     Stop,
 }
@@ -48,9 +53,13 @@ pub enum Wish {
 pub fn drive(mut migration: Migration, carrier: &mut impl Carrier, enough: impl Fn(Phase) -> bool) -> Migration {
     while !migration.phase.is_over() && !enough(migration.phase) {
         let wish = carrier.wish();
-        let cancelled = if wish == Wish::Cancel { migration.cancel() } else { migration.clone() };
-        let next = if cancelled != migration {
-            Some(cancelled)
+        let turned_back = match wish {
+            Wish::Cancel => migration.cancel(),
+            Wish::GiveUp => migration.next(&Observed::Failed(carrier.why_given_up())),
+            Wish::GoOn | Wish::Pause | Wish::Stop => migration.clone(),
+        };
+        let next = if turned_back != migration {
+            Some(turned_back)
         } else if wish == Wish::Stop {
             return migration;
         } else if wish == Wish::Pause && migration.phase.may_pause() {

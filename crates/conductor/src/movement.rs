@@ -8,7 +8,7 @@ use crate::world::{Clock, World};
 use evenkeel_model::{Error, MigrationId, Result, Settings, SqlState};
 use evenkeel_rebalancer::budget::{Pace, PaceLimits};
 use evenkeel_rebalancer::migration::{Migration, Phase};
-use evenkeel_rebalancer::throttle::{Throttle, ThrottleLimits, rest_after};
+use evenkeel_rebalancer::throttle::{Drain, Throttle, ThrottleLimits, rest_after};
 use parking_lot::Mutex;
 use std::time::Duration;
 
@@ -37,8 +37,11 @@ pub struct Progress {
     pub copied_at_ms: Option<i64>,
     /// How long writes were held, the last time.
     pub pause_us: Option<u64>,
-    /// When something last moved: rows, or the phase.
+    /// When something last moved: rows, or the phase; or it was not its turn. Cutovers that are tried again are no movement.
     pub moved_at_ms: i64,
+    /// How many cutovers were given up because they would have taken too long.
+    #[serde(default)]
+    pub cutovers_too_slow: u64,
     pub is_throttled: bool,
     pub error: Option<String>,
 }
@@ -47,7 +50,13 @@ impl StoredMigration {
     /// Takes the next record, with what follows for its progress.
     fn advance(&mut self, migration: &Migration, now_ms: i64) {
         let progress = &mut self.progress;
-        progress.moved_at_ms = now_ms;
+        let before = self.migration.phase;
+        if before == Phase::Sealing && migration.phase == Phase::CatchingUp {
+            progress.cutovers_too_slow += 1;
+        }
+        if !(progress.tries_again(before) && progress.tries_again(migration.phase)) {
+            progress.moved_at_ms = now_ms;
+        }
         progress.started_at_ms.get_or_insert(now_ms);
         if migration.phase == Phase::CatchingUp {
             progress.copied_at_ms.get_or_insert(now_ms);
@@ -56,10 +65,46 @@ impl StoredMigration {
             progress.finished_at_ms = Some(now_ms);
             progress.is_throttled = false;
         }
+        if before != migration.phase {
+            // What was said of an earlier phase is over.
+            progress.error = None;
+        }
         if let Some(reason) = &migration.reason {
             progress.error = Some(reason.to_string());
         }
         self.migration = migration.clone();
+    }
+}
+
+impl Progress {
+    /// Whether all that happens in this phase is one more try of what was too slow.
+    fn tries_again(&self, phase: Phase) -> bool {
+        self.cutovers_too_slow > 0 && matches!(phase, Phase::CatchingUp | Phase::Sealing)
+    }
+}
+
+/// A migration in which nothing moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck {
+    pub(crate) phase: Phase,
+    pub(crate) unmoved: Duration,
+}
+
+impl Stuck {
+    /// What is said of it, as far as it is known.
+    fn why(self, cutovers_too_slow: u64) -> String {
+        let Self { phase, unmoved } = self;
+        let seconds = unmoved.as_secs();
+        match phase {
+            Phase::CatchingUp | Phase::Sealing if cutovers_too_slow > 0 => format!(
+                "stuck before its cutover for {seconds} s: {cutovers_too_slow} times, writes would have been held for longer \
+                 than cutover_budget"
+            ),
+            Phase::Dropping => format!(
+                "stuck in dropping for {seconds} s: a statement or transaction from before the cutover still reads the source"
+            ),
+            _ => format!("stuck in {phase}: nothing moved for {seconds} s"),
+        }
     }
 }
 
@@ -77,8 +122,11 @@ struct State {
     throttle: Option<(Throttle, u64)>,
     /// Since when it has worked without a rest.
     works_since: Option<Duration>,
+    drain: Drain,
     /// Since when it has been in its phase, if this process has seen it enter.
     phase_since: Option<Duration>,
+    /// It waits because limits want it.
+    is_resting: bool,
     /// When something last moved, as it was noted that nothing does.
     stuck_since_ms: Option<i64>,
 }
@@ -91,7 +139,9 @@ impl Movement {
             pace: Pace::default(),
             throttle: None,
             works_since: None,
+            drain: Drain::default(),
             phase_since: None,
+            is_resting: false,
             stuck_since_ms: None,
         };
         Self { state: Mutex::new(state), woken: Bell::default() }
@@ -159,7 +209,7 @@ impl Movement {
     pub(crate) fn begin_copy(&self, rows: u64) {
         let progress = &mut self.state.lock().stored.progress;
         progress.rows_total = rows;
-        (progress.rows, progress.bytes, progress.copied_at_ms) = (0, 0, None);
+        (progress.rows, progress.bytes, progress.copied_at_ms, progress.cutovers_too_slow) = (0, 0, None, 0);
     }
 
     pub(crate) fn note_pause(&self, pause: Duration) {
@@ -170,24 +220,46 @@ impl Movement {
         self.state.lock().stored.progress.error = Some(error.message.clone());
     }
 
-    /// Notes that nothing moves, and wakes it. Whether something had moved since that was last noted.
-    pub(crate) fn note_stuck(&self, why: &str) -> bool {
+    /// Looks whether nothing has moved for as long as `timeout_ms`. If so, it says why, and is given up: it turns back where
+    /// it still can, and where it can't, it is woken, as what it waits for may have come while nobody told it. What is stuck
+    /// is returned when that is news.
+    pub(crate) fn watch(&self, now_ms: i64, timeout_ms: i64) -> Option<Stuck> {
         let mut state = self.state.lock();
-        let progress = &mut state.stored.progress;
-        progress.error = Some(why.to_string());
-        let moved_at_ms = progress.moved_at_ms;
-        let is_new = state.stuck_since_ms.replace(moved_at_ms) != Some(moved_at_ms);
+        if state.stored.migration.phase.is_over() {
+            return None;
+        }
+        if state.wish == Wish::Pause {
+            state.stored.progress.moved_at_ms = now_ms;
+        }
+        if state.is_resting {
+            return None;
+        }
+        let moved_at_ms = state.stored.progress.moved_at_ms;
+        if now_ms - moved_at_ms < timeout_ms {
+            return None;
+        }
+        let stuck = Stuck {
+            phase: state.stored.migration.phase,
+            unmoved: Duration::from_millis((now_ms - moved_at_ms) as u64),
+        };
+        state.stored.progress.error = Some(stuck.why(state.stored.progress.cutovers_too_slow));
+        if state.wish == Wish::GoOn {
+            state.wish = Wish::GiveUp;
+        }
+        let is_news = state.stuck_since_ms.replace(moved_at_ms) != Some(moved_at_ms);
         drop(state);
         self.woken.ring();
-        is_new
+        is_news.then_some(stuck)
     }
 
     /// Notes what was sent.
     pub(crate) fn count(&self, clock: &impl Clock, rows: u64, bytes: u64) {
-        let progress = &mut self.state.lock().stored.progress;
+        let StoredMigration { migration, progress } = &mut self.state.lock().stored;
         progress.rows += rows;
         progress.bytes += bytes;
-        progress.moved_at_ms = clock.now_ms();
+        if !progress.tries_again(migration.phase) {
+            progress.moved_at_ms = clock.now_ms();
+        }
     }
 
     /// Notes what was sent, and waits as the limits and the foreground want it.
@@ -197,6 +269,25 @@ impl Movement {
     pub(crate) fn pace(&self, world: &impl World, rows: u64, bytes: u64) -> Result<()> {
         self.count(world, rows, bytes);
         self.wait_for_turn(world, rows, bytes, false)
+    }
+
+    /// Notes what was sent of what is owed, and rests as long as the outbox shrinks all the same, where `behind` entries are
+    /// left.
+    ///
+    /// # Errors
+    /// 57014 when it is to turn back or stop.
+    pub(crate) fn pace_catching_up(&self, world: &impl World, bytes: u64, behind: u64) -> Result<()> {
+        self.count(world, 0, bytes);
+        let asked = Asked::of(&world.settings());
+        let foreground = world.foreground();
+        let now = world.elapsed();
+        let rest = {
+            let mut state = self.state.lock();
+            let worked = state.works_since.map_or(Duration::ZERO, |since| now.saturating_sub(since)).min(WORK_MAX);
+            let is_throttled = asked.throttle && foreground.recent_us.is_some();
+            if is_throttled { state.drain.rest(now, worked, behind, foreground.processors) } else { Duration::ZERO }
+        };
+        self.rest(world, now + rest, asked, false)
     }
 
     /// As [`Self::pace`], of what is only read.
@@ -210,8 +301,18 @@ impl Movement {
     fn wait_for_turn(&self, world: &impl World, rows: u64, bytes: u64, reads: bool) -> Result<()> {
         let asked = Asked::of(&world.settings());
         let until = world.elapsed() + self.turn(world, rows, bytes);
+        self.rest(world, until, asked, reads)
+    }
+
+    /// The time of the rest is none in which something should have moved.
+    fn rest(&self, world: &impl World, until: Duration, asked: Asked, reads: bool) -> Result<()> {
+        let began_ms = world.now_ms();
+        self.state.lock().is_resting = true;
         let outcome = self.rest_until(world, until, asked, reads);
-        self.state.lock().works_since = Some(world.elapsed());
+        let mut state = self.state.lock();
+        state.works_since = Some(world.elapsed());
+        state.is_resting = false;
+        state.stored.progress.moved_at_ms += (world.now_ms() - began_ms).max(0);
         outcome
     }
 
@@ -221,7 +322,7 @@ impl Movement {
             let changed = Asked::of(&world.settings()) != asked;
             match self.wish() {
                 Wish::Stop => return Err(interrupted()),
-                Wish::Cancel if !reads => return Err(interrupted()),
+                Wish::Cancel | Wish::GiveUp if !reads => return Err(interrupted()),
                 Wish::Pause if !reads => self.sleep(world, Duration::from_secs(1)),
                 _ if left.is_zero() => return Ok(()),
                 _ if changed => {
@@ -297,15 +398,64 @@ mod tests {
     use super::*;
     use evenkeel_model::{JobId, ShardId, Slot, SlotSet};
 
-    #[test]
-    fn it_is_news_once_that_nothing_moves() {
+    fn movement() -> Movement {
         let migration =
             Migration::new(MigrationId(1), JobId(1), ShardId(1), ShardId(2), SlotSet::range(Slot(0), Slot(1)));
-        let movement = Movement::new(StoredMigration { migration, progress: Progress::default() }, Wish::GoOn);
-        assert!(movement.note_stuck("nothing moved for 600 s"));
-        assert!(!movement.note_stuck("nothing moved for 601 s"));
-        assert_eq!(movement.stored().progress.error.as_deref(), Some("nothing moved for 601 s"));
+        Movement::new(StoredMigration { migration, progress: Progress::default() }, Wish::GoOn)
+    }
+
+    /// As if it had gone on to a phase.
+    fn advance(movement: &Movement, phase: Phase, now_ms: i64) {
+        let mut state = movement.state.lock();
+        let next = Migration { phase, ..state.stored.migration.clone() };
+        state.stored.advance(&next, now_ms);
+    }
+
+    fn error(movement: &Movement) -> String {
+        movement.stored().progress.error.unwrap_or_default()
+    }
+
+    #[test]
+    fn it_is_news_once_that_nothing_moves() {
+        let movement = movement();
+        advance(&movement, Phase::Copying, 0);
+        assert_eq!(movement.watch(599_999, 600_000), None);
+        assert_eq!(movement.wish(), Wish::GoOn);
+        let stuck = Stuck { phase: Phase::Copying, unmoved: Duration::from_secs(600) };
+        assert_eq!(movement.watch(600_000, 600_000), Some(stuck));
+        assert_eq!(movement.wish(), Wish::GiveUp);
+        assert_eq!(movement.watch(601_000, 600_000), None);
+        assert_eq!(error(&movement), "stuck in copying: nothing moved for 601 s");
         movement.state.lock().stored.progress.moved_at_ms = 7;
-        assert!(movement.note_stuck("nothing moved for 600 s"));
+        assert!(movement.watch(600_007, 600_000).is_some());
+    }
+
+    #[test]
+    fn cutovers_that_are_tried_again_are_no_movement() {
+        let movement = movement();
+        advance(&movement, Phase::CatchingUp, 0);
+        advance(&movement, Phase::Sealing, 1_000);
+        for second in 2..600 {
+            advance(&movement, Phase::CatchingUp, second * 1_000);
+            advance(&movement, Phase::Sealing, second * 1_000 + 500);
+        }
+        assert_eq!(movement.watch(600_999, 600_000), None);
+        assert!(movement.watch(601_000, 600_000).is_some());
+        assert!(error(&movement).contains("598 times, writes would have been held for longer than cutover_budget"));
+        // What comes after it is.
+        advance(&movement, Phase::Switching, 602_000);
+        assert_eq!((movement.watch(603_000, 600_000), error(&movement).as_str()), (None, ""));
+    }
+
+    #[test]
+    fn who_may_not_go_on_is_not_stuck() {
+        let movement = movement();
+        advance(&movement, Phase::Copying, 0);
+        movement.want(Wish::Pause);
+        assert_eq!(movement.watch(900_000, 600_000), None);
+        movement.want(Wish::GoOn);
+        assert_eq!(movement.watch(1_499_999, 600_000), None, "the pause does not count");
+        movement.state.lock().is_resting = true;
+        assert_eq!(movement.watch(1_500_000, 600_000), None, "it waits for its turn");
     }
 }

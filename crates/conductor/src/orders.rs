@@ -31,24 +31,23 @@ impl Conductor {
             self.note_decision(world, decision)?;
         }
         let reason = plan.decision.as_ref().map_or_else(|| "asked for".to_string(), |d| d.reason.to_string());
-        let (kind, remembered) = (plan.kind, plan.plan.clone());
-        let moves = plan.moves.len();
+        let remembered = plan.plan.clone();
         let id = self.keep_new_job(world, statement, &reason, plan)?;
         if let Some(plan) = remembered {
             self.remember_plan(world, &plan)?;
         }
-        world.event("job", &format!("job {id}"), &format!("{kind} started: {moves} migrations"));
         Ok(id)
     }
 
     /// Keeps a job; whoever tends the jobs begins it.
-    pub(crate) fn keep_new_job<W: MetaStore + Clock>(
+    pub(crate) fn keep_new_job<W: World>(
         &self,
         world: &W,
         statement: &str,
         reason: &str,
         plan: JobPlan,
     ) -> Result<JobId> {
+        let (kind, moves) = (plan.kind, plan.moves.len());
         let mut state = self.state.lock();
         let id = JobId(state.next_job);
         state.next_job += 1;
@@ -74,7 +73,9 @@ impl Conductor {
         state.jobs.insert(id, job);
         drop(state);
         self.wake();
-        kept.map(|()| id)
+        kept?;
+        world.event("job", &format!("job {id}"), &format!("{kind} started: {moves} migrations"));
+        Ok(id)
     }
 
     /// Pauses, resumes or cancels a job.
@@ -105,11 +106,6 @@ impl Conductor {
         drop(state);
         self.wake();
         Ok(())
-    }
-
-    /// Marks a migration as stuck, and wakes it: what it waits for may have come while nobody told it. Whether that is news.
-    pub fn note_stuck(&self, id: MigrationId, why: &str) -> bool {
-        self.state.lock().movements.get(&id).is_some_and(|movement| movement.note_stuck(why))
     }
 
     /// Puts a changed job in the old one's place, in the meta store first.

@@ -48,6 +48,8 @@ pub struct Owed<V, L> {
     pub upto: u64,
     /// How many entries.
     pub entries: usize,
+    /// Entries behind these, at most.
+    pub behind: u64,
 }
 
 /// What a copy through sorted files has read and what it has stored, as digests.

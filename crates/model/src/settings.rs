@@ -373,7 +373,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::Duration { min_ms: 1_000, max_ms: 7 * DAY_MS },
         default: "10min",
         scope: SettingScope::System,
-        description: "A migration that makes no progress for this long is taken back.",
+        description: "A migration that gets nowhere for this long is turned back, or, past its cutover, says so and goes on trying.",
     },
     Setting {
         name: "synchronous_commit",

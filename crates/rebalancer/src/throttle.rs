@@ -27,10 +27,51 @@ const STEPS: u64 = 32;
 /// The part of all processors' time that a copy works, while there is a foreground: one in so many.
 const SHARE: u32 = 32;
 
+/// The same, for sending what is owed, at first.
+const DRAIN_SHARE: u32 = 8;
+/// How often it is looked whether what is owed has become less.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// By so much: a sixteenth.
+const DRAIN_SHRINKS: u64 = 16;
+
 /// How long to rest after work, on a machine with so many processors; nothing on one with `SHARE` of them or more.
 pub fn rest_after(worked: Duration, processors: u32) -> Duration {
     let share = processors.clamp(1, SHARE);
     worked * (SHARE - share) / share
+}
+
+/// How much of the time what is owed is sent: little at first, and more each time that the outbox did not shrink.
+///
+/// An outbox that fills faster than it is drained would never be empty, so nothing that the foreground feels makes it slower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// The part of all processors' time that is worked: one in so many.
+    share: u32,
+    /// When it was last looked, and how much was left.
+    looked: Option<(Duration, u64)>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { share: DRAIN_SHARE, looked: None }
+    }
+}
+
+impl Drain {
+    /// How long to rest after work, when `behind` entries are left, on a machine with so many processors.
+    pub fn rest(&mut self, now: Duration, worked: Duration, behind: u64, processors: u32) -> Duration {
+        match self.looked {
+            Some((then, _)) if now.saturating_sub(then) < DRAIN_LOOK_EVERY => {}
+            Some((_, before)) if behind <= before - before / DRAIN_SHRINKS => self.looked = Some((now, behind)),
+            Some(_) => {
+                self.share = (self.share / 2).max(1);
+                self.looked = Some((now, behind));
+            }
+            None => self.looked = Some((now, behind)),
+        }
+        let share = processors.clamp(1, self.share);
+        worked * (self.share - share) / share
+    }
 }
 
 /// What the foreground is let feel, and between which rates.
@@ -115,6 +156,31 @@ impl Throttle {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// An outbox that gets so many entries in a second, on a machine that sends so many when it does nothing else: whether
+    /// it is empty within two minutes, and the least and the greatest part of the time that was worked.
+    fn drained(mut behind: f64, filled: f64, sent: f64) -> (bool, f64, f64) {
+        let (mut drain, mut now, worked) = (Drain::default(), Duration::ZERO, Duration::from_millis(50));
+        let (mut least, mut most) = (1.0f64, 0.0f64);
+        while now < Duration::from_secs(120) && behind > 0.0 {
+            let rest = drain.rest(now, worked, behind as u64, 2);
+            let part = worked.as_secs_f64() / (worked + rest).as_secs_f64();
+            (least, most) = (least.min(part), most.max(part));
+            now += worked + rest;
+            behind += filled * (worked + rest).as_secs_f64() - sent * worked.as_secs_f64();
+        }
+        (behind <= 0.0, least, most)
+    }
+
+    #[test]
+    fn what_is_owed_is_sent_at_leisure_where_that_is_enough() {
+        assert_eq!(drained(100_000.0, 0.0, 100_000.0), (true, 0.25, 0.25));
+        // Half of the time is needed, and all of it.
+        assert_eq!(drained(100_000.0, 40_000.0, 100_000.0), (true, 0.25, 0.5));
+        assert_eq!(drained(100_000.0, 80_000.0, 100_000.0), (true, 0.25, 1.0));
+        // More cannot be done.
+        assert_eq!(drained(100_000.0, 120_000.0, 100_000.0), (false, 0.25, 1.0));
+    }
 
     const LIMITS: ThrottleLimits = ThrottleLimits { p99_floor_us: 100, ..ThrottleLimits::DEFAULT };
 

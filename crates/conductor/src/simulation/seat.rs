@@ -247,7 +247,8 @@ impl Shards for Seat<'_> {
         if entries > 0 {
             shard.sync();
         }
-        Ok(Owed { versions, loads, upto, entries })
+        let behind = shard.rows().outbox.get(&migration).map_or(0, |outbox| outbox.len() - entries) as u64;
+        Ok(Owed { versions, loads, upto, entries, behind })
     }
 
     fn forget_owed(&self, shard: &SimShard, migration: MigrationId, upto: u64) -> Result<()> {

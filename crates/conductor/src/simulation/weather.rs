@@ -84,7 +84,7 @@ pub fn settings(dice: &Dice, is_fair: bool) -> Settings {
     put("hot_check_interval", "50ms");
     put("hot_max_qps", *dice.pick(&["30", "80", "200"]));
     put("split_cooldown", "1s");
-    put("stuck_migration_timeout", "1s");
+    put("stuck_migration_timeout", if is_fair { "10min" } else { "1s" });
     put("max_concurrent_migrations", *dice.pick(&["1", "2", "3", "8"]));
     put("max_migrations_per_hour", *dice.pick(&["0", "0", "1000", "12"]));
     put("migration_batch_rows", *dice.pick(&["2", "8", "64"]));

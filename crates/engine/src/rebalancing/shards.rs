@@ -123,8 +123,8 @@ impl Shards for Process<'_> {
     }
 
     fn owed(&self, shard: &Shard, migration: MigrationId, limit: usize) -> Result<Owed<Lot, (TableId, Timestamp)>> {
-        let evenkeel_storage::Owed { versions, loads, upto, entries } = shard.owed(migration, limit)?;
-        Ok(Owed { versions: Lot::new(versions), loads, upto, entries })
+        let evenkeel_storage::Owed { versions, loads, upto, entries, behind } = shard.owed(migration, limit)?;
+        Ok(Owed { versions: Lot::new(versions), loads, upto, entries, behind })
     }
 
     fn forget_owed(&self, shard: &Shard, migration: MigrationId, upto: u64) -> Result<()> {

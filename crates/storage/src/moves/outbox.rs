@@ -32,6 +32,8 @@ pub struct Owed {
     pub upto: u64,
     /// How many entries.
     pub entries: usize,
+    /// Entries behind these, at most.
+    pub behind: u64,
 }
 
 /// The numbers of entries: which is next, and which are being written.
@@ -188,6 +190,7 @@ impl Shard {
             }
         }
         if owed.entries > 0 {
+            owed.behind = settled.saturating_sub(owed.upto + 1);
             self.sync()?;
         }
         Ok(owed)

@@ -14,12 +14,14 @@ use crate::store::{DATA_HEADER, KIND_PUT, timestamp_of};
 use evenkeel_model::{Error, Result, Slot, SlotSet, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Stamp;
 use rocksdb::{IngestExternalFileOptions, ReadOptions, SstFileWriter, WriteBatch};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A file's bytes before the next is begun.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// Rows that a target looks up at once: their blocks stay in memory meanwhile.
+const READ_AT_ONCE: usize = 512;
 
 /// In which column family a version stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,29 +125,48 @@ impl Shard {
     pub fn receive(&self, stamp: &Stamp, versions: &[Version]) -> Result<()> {
         let ownership = self.ownership.read();
         ownership.may_receive(stamp).map_err(|refusal| refused(&refusal))?;
-        let mut batch = WriteBatch::default();
-        let mut counts = Differences::new();
-        // What this batch itself has made the newest.
-        let mut newest: HashMap<&[u8], &[u8]> = HashMap::new();
-        for Version { family, key, value } in versions {
-            if *family == Family::History {
-                batch.put_cf(&self.history(), key, value);
-                continue;
-            }
-            let stored = match newest.get(key.as_slice()) {
-                Some(value) => Some(value.to_vec()),
-                None => self.db().get_cf(&self.data(), key).map_err(|error| storage_error(&error))?,
-            };
-            if self.place(&mut batch, key, value, stored.as_deref())? {
-                let count =
-                    counts.entry((table_of(key).unwrap_or(TableId(0)), slot_of(key, self.slot_bits()))).or_default();
-                let was = stored.map_or_else(SlotCount::default, |stored| count_of(key, &stored));
-                *count += count_of(key, value);
-                *count += SlotCount { rows: -was.rows, bytes: -was.bytes };
-                newest.insert(key, value);
+        let (mut batch, mut counts) = (WriteBatch::default(), Differences::new());
+        let (mut newest, history): (Vec<_>, Vec<_>) = versions.iter().partition(|v| v.family == Family::Newest);
+        for Version { key, value, .. } in history {
+            batch.put_cf(&self.history(), key, value);
+        }
+        // In the order of the keys, what is read lies close together, and what is written is found again quickly. Versions of
+        // one row stay in the order in which they came.
+        newest.sort_by(|one, other| one.key.cmp(&other.key));
+        let rows: Vec<_> = newest.chunk_by(|one, other| one.key == other.key).collect();
+        for some in rows.chunks(READ_AT_ONCE) {
+            let keys = some.iter().map(|row| row[0].key.as_slice());
+            let stored = self.db().batched_multi_get_cf(&self.data(), keys, true);
+            for (row, stored) in some.iter().zip(stored) {
+                let stored = stored.map_err(|error| storage_error(&error))?;
+                self.place_row(&mut batch, &mut counts, row, stored.as_deref())?;
             }
         }
         self.write_received(batch, &counts)
+    }
+
+    /// Puts versions of one row, in the order in which they came, where they belong beside what is stored, and counts what
+    /// the newest of them changes.
+    fn place_row<'v>(
+        &self,
+        batch: &mut WriteBatch,
+        counts: &mut Differences,
+        versions: &[&'v Version],
+        stored: Option<&'v [u8]>,
+    ) -> Result<()> {
+        let mut newest = stored;
+        for Version { key, value, .. } in versions {
+            if self.place(batch, key, value, newest)? {
+                newest = Some(value);
+            }
+        }
+        let (Some(first), Some(newest)) = (versions.first(), newest) else { return Ok(()) };
+        let was = stored.map_or_else(SlotCount::default, |stored| count_of(&first.key, stored));
+        let at = (table_of(&first.key).unwrap_or(TableId(0)), slot_of(&first.key, self.slot_bits()));
+        let count = counts.entry(at).or_default();
+        *count += count_of(&first.key, newest);
+        *count += SlotCount { rows: -was.rows, bytes: -was.bytes };
+        Ok(())
     }
 
     /// Puts a newest version where it belongs beside what is stored; whether it is the newest here.
