@@ -11,8 +11,9 @@ use super::stage::{Hand, Stage, Turn};
 use super::truth::Pending;
 use super::watch;
 use super::weather::{self, Weather};
+use crate::StoredMigration;
 use evenkeel_model::{ShardId, SlotBits, SlotMap, Timestamp};
-use evenkeel_rebalancer::migration::Ownership;
+use evenkeel_rebalancer::migration::{Ownership, Reason};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -40,12 +41,20 @@ pub struct Report {
     pub steps: u64,
     pub jobs: usize,
     pub crashes: u32,
+    /// Migrations that got nowhere and were turned back.
+    pub given_up: usize,
 }
 
 struct Run {
     sim: Rc<Sim>,
     stage: Stage,
     steps: u64,
+}
+
+fn was_given_up(key: &str, record: &[u8]) -> bool {
+    let stored = || serde_json::from_slice::<StoredMigration>(record).expect("a migration's record");
+    key.starts_with("migration/")
+        && matches!(stored().migration.reason, Some(Reason::Failed(what)) if what.starts_with("stuck"))
 }
 
 /// Runs a seed.
@@ -61,6 +70,7 @@ pub fn run(seed: u64, history: History) -> Report {
         steps: run.steps,
         jobs,
         crashes: sim.process.borrow().number - 1,
+        given_up: sim.meta.borrow().iter().filter(|(key, record)| was_given_up(key, record)).count(),
     }
 }
 
