@@ -227,8 +227,7 @@ pub(crate) fn stored_type(data_type: &arrow::datatypes::DataType) -> Option<Colu
         Arrow::Boolean => ColumnType::Boolean,
         Arrow::Int8 | Arrow::Int16 | Arrow::UInt8 => ColumnType::SmallInt,
         Arrow::Int32 | Arrow::UInt16 => ColumnType::Integer,
-        Arrow::Int64 | Arrow::UInt32 => ColumnType::BigInt,
-        Arrow::UInt64 => ColumnType::Decimal { precision: 20, scale: 0 },
+        Arrow::Int64 | Arrow::UInt32 | Arrow::UInt64 => ColumnType::BigInt,
         Arrow::Float16 | Arrow::Float32 => ColumnType::Real,
         Arrow::Float64 => ColumnType::Double,
         Arrow::Decimal32(precision, scale)

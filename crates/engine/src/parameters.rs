@@ -455,8 +455,8 @@ pub(crate) fn column_of(found: &DataType) -> Option<ColumnType> {
         DataType::Boolean => ColumnType::Boolean,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => ColumnType::SmallInt,
         DataType::Int32 | DataType::UInt16 => ColumnType::Integer,
-        DataType::Int64 | DataType::UInt32 => ColumnType::BigInt,
-        DataType::UInt64 => ColumnType::Decimal { precision: 20, scale: 0 },
+        // Of what functions count as unsigned; what does not fit is an error when it is written.
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => ColumnType::BigInt,
         DataType::Float16 | DataType::Float32 => ColumnType::Real,
         DataType::Float64 => ColumnType::Double,
         DataType::Decimal32(precision, scale)

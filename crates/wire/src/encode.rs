@@ -8,7 +8,7 @@ use arrow::array::{
     Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray,
     TimestampMicrosecondArray,
 };
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use bytes::{BufMut, BytesMut};
@@ -192,7 +192,10 @@ impl Binary {
             if *array.data_type() == wanted {
                 return Ok(ArrayRef::clone(array));
             }
-            cast(array, &wanted).map_err(|error| Error::internal(error.to_string()))
+            // What does not fit is an error, not NULL.
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(array, &wanted, &options)
+                .map_err(|error| Error::new(SqlState::NumericValueOutOfRange, error.to_string()))
         };
         let micros = TimeUnit::Microsecond;
         let cells = match (array.data_type(), column) {

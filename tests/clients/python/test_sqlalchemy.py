@@ -426,7 +426,9 @@ def test_named_queries(session):
 def test_windows(session):
     rank = sa.func.row_number().over(partition_by=Ship.port_code, order_by=Ship.tons.desc())
     query = sa.select(Ship.name, rank).where(Ship.port_code.is_not(None)).order_by(Ship.id)
-    assert [tuple(row) for row in session.execute(query)] == [("Aurora", 1), ("Brig", 2), ("Cutter", 1)]
+    rows = [tuple(row) for row in session.execute(query)]
+    assert rows == [("Aurora", 1), ("Brig", 2), ("Cutter", 1)]
+    assert {type(row[1]) for row in rows} == {int}
 
 
 def test_cases_casts_and_functions(session):

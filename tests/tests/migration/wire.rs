@@ -46,15 +46,11 @@ enum Came {
 struct Shape {
     name: String,
     kind: Type,
-    modifier: i32,
 }
 
 impl Shape {
     fn of(statement: &Statement) -> Vec<Self> {
-        let shape = |column: &Column| {
-            let (name, kind, modifier) = (column.name().to_string(), column.type_().clone(), column.type_modifier());
-            Self { name, kind, modifier }
-        };
+        let shape = |column: &Column| Self { name: column.name().to_string(), kind: column.type_().clone() };
         statement.columns().iter().map(shape).collect()
     }
 }
@@ -216,12 +212,8 @@ impl AsyncDB for Connection {
     }
 }
 
-/// What counts from zero without an end, such as `row_number()`, goes as decimal(20, 0): PostgreSQL has no such number.
-const COUNTING: i32 = (20 << 16) + 4;
-
 fn column_type(column: &Shape) -> DefaultColumnType {
     match column.kind {
-        Type::NUMERIC if column.modifier == COUNTING => DefaultColumnType::Integer,
         Type::INT2 | Type::INT4 | Type::INT8 => DefaultColumnType::Integer,
         Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => DefaultColumnType::FloatingPoint,
         _ => DefaultColumnType::Text,

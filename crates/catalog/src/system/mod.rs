@@ -22,6 +22,11 @@ mod users;
 
 use crate::SystemTable;
 
+/// An average, with as many digits as it is worth.
+fn hundredths(average: f64) -> f64 {
+    (average * 100.0).round() / 100.0
+}
+
 /// Every SYSTEM table, by name.
 pub const TABLES: &[SystemTable] = &[
     active_queries::TABLE,

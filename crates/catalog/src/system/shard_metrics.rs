@@ -1,3 +1,4 @@
+use super::hundredths;
 use crate::{Instant, SYSTEM, Snapshot};
 
 computed_table! { SYSTEM, "shard_metrics",
@@ -40,7 +41,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         write_qps: metric.written_rows_per_second,
         cpu_usage: metric.cpu_cores,
         latency_p99_ms: metric.latency_ms_p99,
-        connections: metric.connections,
+        connections: hundredths(metric.connections),
     };
     snapshot.shard_metrics.iter().map(row).collect()
 }

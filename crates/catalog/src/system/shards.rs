@@ -1,3 +1,4 @@
+use super::hundredths;
 use crate::{Instant, SYSTEM, Snapshot};
 
 computed_table! { SYSTEM, "shards",
@@ -59,7 +60,7 @@ fn rows(snapshot: &Snapshot) -> Vec<Row> {
         write_qps: shard.written_rows_per_second,
         cpu_usage: shard.cpu_cores,
         latency_p99_ms: shard.latency_ms_p99,
-        connections: shard.connections,
+        connections: hundredths(shard.connections),
         hot: snapshot.hot_shards.iter().any(|hot| hot.shard == shard.id),
         epoch: shard.epoch.0 as i64,
         created_at: Instant::from_millis(shard.created_at_ms),

@@ -10,11 +10,11 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use datafusion::common::ScalarValue;
-use evenkeel_model::Result;
+use evenkeel_model::{Error, Result, SqlState};
 use std::fmt::Display;
 use std::io::Write;
 use std::ops::Range;
@@ -76,7 +76,7 @@ impl ColumnText {
         let cells = match array.data_type() {
             DataType::Null => Cells::Null,
             DataType::Boolean => Cells::Boolean(array.as_boolean().clone()),
-            DataType::UInt64 => Cells::Decimal(to(DataType::Decimal128(20, 0))?.as_primitive().clone()),
+            DataType::UInt64 => Cells::Integer(fitting(array)?.as_primitive().clone()),
             integer if integer.is_integer() => Cells::Integer(to(DataType::Int64)?.as_primitive().clone()),
             DataType::Float16 | DataType::Float32 => Cells::Real(to(DataType::Float32)?.as_primitive().clone()),
             DataType::Float64 => Cells::Double(array.as_primitive().clone()),
@@ -250,6 +250,16 @@ pub(super) fn texts(array: &ArrayRef) -> Result<StringViewArray> {
         })
     };
     Ok((0..array.len()).map(text).collect())
+}
+
+/// Unsigned integers as signed ones, which all of them are in practice: counts, positions and lengths.
+///
+/// # Errors
+/// 22003 where one does not fit; it is never NULL instead.
+fn fitting(array: &ArrayRef) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, &DataType::Int64, &options)
+        .map_err(|error| Error::new(SqlState::NumericValueOutOfRange, error.to_string()))
 }
 
 /// What Arrow shows for types that no column has.
