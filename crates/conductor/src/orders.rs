@@ -3,9 +3,9 @@
 use crate::jobs::StoredJob;
 use crate::meta::{MetaChange, MetaStore};
 use crate::movement::record_key;
-use crate::world::{Clock, World};
+use crate::world::World;
 use crate::{Conductor, State, Wish};
-use evenkeel_model::{Error, JobId, MigrationId, Result, SqlState};
+use evenkeel_model::{Error, JobId, Result, SqlState};
 use evenkeel_planner::{JobPlan, JobStatus};
 
 /// Jobs that are over are kept, with their migrations, up to this many.
