@@ -110,7 +110,7 @@ fn settings_page() -> String {
          also be set with `SET name = value` for one session, which then no longer follows the system's. A setting whose \
          scope is *creation* is fixed when the database is made: the number of shards with `--shards`. \
          `SHOW name` shows one, `SYSTEM.SETTINGS` all, with where each value comes from.\n\n\
-         A duration is a number of seconds, or text with `ms`, `s`, `min`, `h` or `d`: `90`, `'90s'`, `'1.5min'`. A size is \
+         A duration is a number of seconds (`statement_timeout`: of milliseconds), or text with `ms`, `s`, `min`, `h` or `d`: `90`, `'90s'`, `'1.5min'`. A size is \
          a number of bytes, or text with `B`, `KiB`, `MiB`, `GiB`, `TiB` (or `kB`, `MB`, `GB`, `TB`): `'64MiB'`. A switch \
          is `on` or `off`, or `true` or `false`. A part of a whole, and a deviation from a fair share, is a part of 1: \
          `0.15`. A word needs no quotes: `adaptive`.\n\n\

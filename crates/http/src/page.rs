@@ -4,6 +4,7 @@
 
 use crate::answer::Reading;
 use crate::problem::Problem;
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::datatypes::DataType;
 use evenkeel_catalog::{SystemTable, computed_tables};
 use evenkeel_engine::Session;
@@ -142,7 +143,10 @@ impl List {
     fn literal(&self, column: &str, value: &str) -> Result<String, Problem> {
         Ok(match self.column(column) {
             Some(DataType::Int64) => value.parse::<i64>().map_err(|_| no_number(value))?.to_string(),
-            Some(DataType::Timestamp(..)) => format!("TIMESTAMPTZ {}", quoted(value)),
+            Some(DataType::Timestamp(..)) => {
+                string_to_timestamp_nanos(value).map_err(|_| no_time(value))?;
+                format!("TIMESTAMPTZ {}", quoted(value))
+            }
             _ => quoted(value),
         })
     }
@@ -155,6 +159,10 @@ fn unknown_place(after: &str) -> Problem {
 
 fn no_number(value: &str) -> Problem {
     Error::new(SqlState::InvalidTextRepresentation, format!("{value} is no number")).into()
+}
+
+fn no_time(value: &str) -> Problem {
+    Error::new(SqlState::InvalidDatetimeFormat, format!("{value} is no point in time")).into()
 }
 
 /// A string in PQL.
@@ -179,8 +187,11 @@ mod tests {
         assert_eq!(behind(&SHARDS, "7").as_deref(), Some("(\"shard_id\" > 7)"));
         assert_eq!(behind(&SHARDS, "7 OR true"), None);
         assert_eq!(behind(&SETTINGS, "a' OR 'b").as_deref(), Some("(\"name\" > 'a'' OR ''b')"));
-        let expected = "(\"time\" > TIMESTAMPTZ 'x' OR \"time\" = TIMESTAMPTZ 'x' AND \"shard_id\" > 3)";
-        assert_eq!(behind(&MEASUREMENTS, "x,3").as_deref(), Some(expected));
-        assert_eq!(behind(&MEASUREMENTS, "x"), None);
+        let time = "TIMESTAMPTZ '2026-01-02T03:04:05.678Z'";
+        let expected = format!("(\"time\" > {time} OR \"time\" = {time} AND \"shard_id\" > 3)");
+        assert_eq!(behind(&MEASUREMENTS, "2026-01-02T03:04:05.678Z,3"), Some(expected));
+        assert_eq!(behind(&MEASUREMENTS, "2026-01-02T03:04:05.678Z"), None);
+        assert_eq!(behind(&MEASUREMENTS, "x,3"), None);
+        assert_eq!(behind(&DECISIONS, "x"), None);
     }
 }

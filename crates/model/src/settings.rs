@@ -366,7 +366,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::Duration { min_ms: 0, max_ms: DAY_MS },
         default: "0",
         scope: SettingScope::Session,
-        description: "A statement that runs longer is cancelled; 0 means never.",
+        description: "A statement that runs longer is cancelled; 0 means never. A bare number is milliseconds, as in PostgreSQL.",
     },
     Setting {
         name: "stuck_migration_timeout",
@@ -421,9 +421,9 @@ impl Setting {
             SettingKind::Float { min, max } => {
                 text.parse::<f64>().ok().filter(|n| (min..=max).contains(n)).map(|n| (n + 0.0).to_string())
             }
-            SettingKind::Duration { min_ms, max_ms } => {
-                parse_duration_ms(text).filter(|ms| (min_ms..=max_ms).contains(ms)).map(format_duration_ms)
-            }
+            SettingKind::Duration { min_ms, max_ms } => scaled(text, DURATION_UNITS, self.bare_ms())
+                .filter(|ms| (min_ms..=max_ms).contains(ms))
+                .map(format_duration_ms),
             SettingKind::Size { min, max } => {
                 parse_size(text).filter(|bytes| (min..=max).contains(bytes)).map(format_size)
             }
@@ -435,10 +435,15 @@ impl Setting {
         })
     }
 
+    /// Milliseconds of a bare number of a duration. What PostgreSQL has under the same name, drivers set as it takes it.
+    fn bare_ms(&self) -> u64 {
+        if self.name == "statement_timeout" { 1 } else { 1_000 }
+    }
+
     /// The unit of a bare number.
     pub fn unit(&self) -> Option<&'static str> {
         match self.kind {
-            SettingKind::Duration { .. } => Some("s"),
+            SettingKind::Duration { .. } => Some(if self.bare_ms() == 1 { "ms" } else { "s" }),
             SettingKind::Size { .. } => Some("B"),
             SettingKind::Boolean | SettingKind::Integer { .. } | SettingKind::Float { .. } | SettingKind::Choice(_) => {
                 None
@@ -476,7 +481,8 @@ impl Setting {
             SettingKind::Integer { .. } => format!("a whole number, {}", self.range()),
             SettingKind::Float { .. } => format!("a number, {}", self.range()),
             SettingKind::Duration { .. } => {
-                format!("seconds or text such as '250ms', '30s', '10min', '1h'; {}", self.range())
+                let bare = if self.bare_ms() == 1 { "milliseconds" } else { "seconds" };
+                format!("{bare} or text such as '250ms', '30s', '10min', '1h'; {}", self.range())
             }
             SettingKind::Size { .. } => format!("bytes or text such as '64MiB'; {}", self.range()),
             SettingKind::Choice(_) => format!("one of {}", self.range()),
@@ -665,6 +671,19 @@ mod tests {
         }
         assert_eq!(Setting::find("hot_max_cpu").unwrap().check("-0.0").unwrap(), "0");
         assert_eq!((threshold.unit(), threshold.range().as_str()), (None, "0.01 … 10"));
+    }
+
+    #[test]
+    fn a_bare_number_has_the_unit_that_drivers_expect() {
+        let timeout = Setting::find("statement_timeout").unwrap();
+        let checked = ["500", "1500", "1.5s", "2min", "0"].map(|text| timeout.check(text).unwrap());
+        assert_eq!(checked, ["500ms", "1500ms", "1500ms", "2min", "0"]);
+        assert_eq!(timeout.unit(), Some("ms"));
+        assert!(
+            timeout.check("soon").unwrap_err().hint.unwrap().starts_with("statement_timeout takes milliseconds or")
+        );
+        let retention = Setting::find("gc_retention").unwrap();
+        assert_eq!((retention.check("500").unwrap().as_str(), retention.unit()), ("500s", Some("s")));
     }
 
     #[test]

@@ -151,7 +151,7 @@ describe('connections', () => {
   test('an unknown user', () => fails(connected({ user: 'nobody' }), '28P01'));
 
   test('a name for the application, and a limit for statements', async () => {
-    const other = await another({ application_name: 'proof', options: '-c statement_timeout=50ms' });
+    const other = await another({ application_name: 'proof', statement_timeout: 50 });
     const { rows } = await other.query('SHOW application_name');
     assert.equal(rows[0].application_name, 'proof');
     await fails(other.query(LONG), '57014');

@@ -9,7 +9,7 @@ computed_table! { SYSTEM, "settings",
         value: String,
         /// Its value when nobody has set it.
         default: String,
-        /// The unit of a bare number: `s` or `B`.
+        /// The unit of a bare number: `s`, `ms` or `B`.
         unit: Option<String>,
         /// The values it may have.
         range: String,
