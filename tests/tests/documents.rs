@@ -252,6 +252,8 @@ async fn run_examples(page: &Path) -> Result<usize, String> {
             examples += 1;
         }
     }
+    drop(session);
+    database.close();
     Ok(examples)
 }
 

@@ -158,8 +158,10 @@ impl Local {
 
 /// Ends the sessions of a database of this process, so that it closes.
 async fn close(local: Option<Local>) {
-    if let Some(local) = local {
-        local.server.end().await;
+    if let Some(Local { server, database, temporary }) = local {
+        server.end().await;
+        database.close();
+        drop(temporary);
     }
 }
 

@@ -4,8 +4,9 @@
 //! that; COMMIT succeeds exactly when no row it wrote was written by a commit since BEGIN.
 
 use crate::client::{numbers, rows};
-use evenkeel_engine::{Database, OpenOptions, Session};
+use evenkeel_engine::{Database, Session};
 use evenkeel_model::SqlState;
+use evenkeel_tests::Temporary;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::BTreeMap;
@@ -260,12 +261,10 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interleaved_transactions_are_isolated() {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4), ..OpenOptions::default() })
-        .expect("the database opens");
-    let quick = Session::new(&database, "settings");
+    let home = Temporary::new(4);
+    let quick = home.session();
     rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.expect("a statement");
     for seed in 0..SEEDS {
-        interleave(&database, seed).await;
+        interleave(home.database(), seed).await;
     }
 }

@@ -2,26 +2,19 @@
 //! `no-stale-read`).
 
 use crate::client::{numbers, rows};
-use evenkeel_engine::{Database, OpenOptions, Session};
+use evenkeel_engine::Session;
 use evenkeel_model::{Result, SqlState};
+use evenkeel_tests::Temporary;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tempfile::TempDir;
 
 const ACCOUNTS: i64 = 16;
 const BALANCE: i64 = 100;
 const WRITERS: u64 = 4;
 const TRANSFERS: usize = 40;
 const UPDATES: usize = 12;
-
-fn open() -> (TempDir, Arc<Database>) {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let database = Database::open(directory.path(), &OpenOptions { shards: Some(4), ..OpenOptions::default() })
-        .expect("the database opens");
-    (directory, database)
-}
 
 async fn all(session: &Session, statements: &[&str]) -> Result<()> {
     for statement in statements {
@@ -69,12 +62,13 @@ async fn look(session: &Session) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_never_see_half_a_transfer() {
-    let (_directory, database) = open();
-    bank(&Session::new(&database, "setup")).await;
+    let home = Temporary::new(4);
+    let database = home.database();
+    bank(&Session::new(database, "setup")).await;
     let done = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..2)
         .map(|_| {
-            let (session, done) = (Session::new(&database, "reader"), Arc::clone(&done));
+            let (session, done) = (Session::new(database, "reader"), Arc::clone(&done));
             tokio::spawn(async move {
                 let mut looks = 0;
                 while !done.load(Ordering::SeqCst) || looks == 0 {
@@ -86,7 +80,7 @@ async fn readers_never_see_half_a_transfer() {
         .collect();
     let writers: Vec<_> = (0..WRITERS)
         .map(|seed| {
-            let session = Session::new(&database, "writer");
+            let session = Session::new(database, "writer");
             tokio::spawn(async move {
                 let mut random = StdRng::seed_from_u64(seed);
                 let durability = if seed % 2 == 0 { "on" } else { "off" };
@@ -108,14 +102,15 @@ async fn readers_never_see_half_a_transfer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn scans_see_an_update_of_all_rows_as_one() {
-    let (_directory, database) = open();
-    let session = Session::new(&database, "setup");
+    let home = Temporary::new(4);
+    let database = home.database();
+    let session = Session::new(database, "setup");
     all(&session, &["CREATE TABLE t (k BIGINT PRIMARY KEY, v BIGINT)"]).await.expect("a statement");
     let values: Vec<_> = (0..2_000).map(|key| format!("({key}, 0)")).collect();
     rows(&session, &format!("INSERT INTO t VALUES {}", values.join(", "))).await.expect("a statement");
     let done = Arc::new(AtomicBool::new(false));
     let reader = {
-        let (session, done) = (Session::new(&database, "reader"), Arc::clone(&done));
+        let (session, done) = (Session::new(database, "reader"), Arc::clone(&done));
         tokio::spawn(async move {
             let mut last = 0;
             while !done.load(Ordering::SeqCst) {
@@ -141,8 +136,9 @@ async fn scans_see_an_update_of_all_rows_as_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_load_conflicts_with_transactions_that_began_before_its_commit() {
     const ROWS: i64 = 200 * 200;
-    let (_directory, database) = open();
-    let session = Session::new(&database, "setup");
+    let home = Temporary::new(4);
+    let database = home.database();
+    let session = Session::new(database, "setup");
     let values: Vec<_> = (0..200).map(|n| format!("({n})")).collect();
     all(&session, &["CREATE TABLE n (n BIGINT PRIMARY KEY)", "CREATE TABLE t (k BIGINT PRIMARY KEY, v TEXT)"])
         .await
@@ -153,7 +149,7 @@ async fn a_load_conflicts_with_transactions_that_began_before_its_commit() {
     });
     let mut began = Vec::new();
     while !load.is_finished() {
-        let session = Session::new(&database, "meanwhile");
+        let session = Session::new(database, "meanwhile");
         rows(&session, "BEGIN").await.expect("a statement");
         let seen = numbers(&session, "SELECT COUNT(v) FROM t").await.expect("a statement")[0][0];
         assert!(seen == 0 || seen == ROWS, "{seen} rows of a load of {ROWS} are seen");
@@ -170,7 +166,7 @@ async fn a_load_conflicts_with_transactions_that_began_before_its_commit() {
         let expected = if *seen == 0 { SqlState::SerializationFailure } else { SqlState::UniqueViolation };
         assert_eq!(state, expected, "transaction {key} of {}, which saw {seen} rows", began.len());
     }
-    let check = Session::new(&database, "check");
+    let check = Session::new(database, "check");
     let left = numbers(&check, "SELECT COUNT(*), COUNT(v) FROM t WHERE v = 'loaded'").await.expect("a statement");
     assert_eq!(left, [[ROWS, ROWS]]);
 }

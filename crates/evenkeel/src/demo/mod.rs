@@ -89,6 +89,7 @@ pub async fn run() -> anyhow::Result<i32> {
     let connection: Arc<dyn Connection> = Arc::new(server.connect("evenkeel demo").await?);
     let code = tour(connection, &database, directory.path()).await;
     server.end().await;
+    database.close();
     code
 }
 
