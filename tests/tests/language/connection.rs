@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use evenkeel_engine::Session;
 use evenkeel_tests::{Temporary, run, spelled};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Record, Runner, strict_column_validator};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +37,6 @@ impl AsyncDB for Connection {
         let answered = run(&self.0, statement.trim().trim_end_matches(';')).await.map_err(Failure)?;
         let Some(schema) = &answered.schema else { return Ok(DBOutput::StatementComplete(answered.count())) };
         let types = schema.fields().iter().map(|field| column_type(field.data_type())).collect();
-        let cell = |cell: Option<String>| match cell {
-            None => "NULL".to_string(),
-            Some(text) if text.is_empty() => "(empty)".to_string(),
-            Some(text) => text,
-        };
         let rows = answered.rows().into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
         Ok(DBOutput::Rows { types, rows })
     }
@@ -64,9 +60,56 @@ fn column_type(data_type: &DataType) -> DefaultColumnType {
     }
 }
 
+/// Gives the names of all scripts to a macro, which makes tests of them.
+macro_rules! every_script {
+    ($make:ident) => {
+        $make! {
+            aggregates
+            alter
+            as_of
+            catalog
+            constraints
+            expressions
+            failures
+            functions
+            joins
+            pg_catalog
+            pipelines
+            queries
+            schema
+            settings
+            subqueries
+            transactions
+            types
+            users
+            windows
+            writing
+        }
+    };
+}
+pub(crate) use every_script;
+
 /// Where the scripts are.
-pub fn folder() -> PathBuf {
+fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
+}
+
+/// The scripts that there are, by what they are called.
+pub fn scripts() -> BTreeSet<String> {
+    let files = std::fs::read_dir(folder()).expect("the folder of scripts");
+    files
+        .map(|file| file.expect("a file").path())
+        .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// A value as scripts have it.
+pub fn cell(text: Option<String>) -> String {
+    match text {
+        None => "NULL".to_string(),
+        Some(text) if text.is_empty() => "(empty)".to_string(),
+        Some(text) => text,
+    }
 }
 
 /// Runs a script in sessions of a database; what was wrong.

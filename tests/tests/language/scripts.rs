@@ -1,8 +1,7 @@
 //! The scripts of `tests/slt`, in the format of sqllogictest: see [`crate::connection`].
 
-use crate::connection::{folder, wrong};
+use crate::connection::{every_script, wrong};
 use evenkeel_tests::Temporary;
-use std::collections::BTreeSet;
 
 async fn check(script: &str, shards: u32) {
     let wrong = wrong(script, &Temporary::new(shards)).await;
@@ -27,35 +26,9 @@ macro_rules! scripts {
     };
 }
 
-scripts! {
-    aggregates
-    alter
-    as_of
-    catalog
-    constraints
-    expressions
-    failures
-    functions
-    joins
-    pg_catalog
-    pipelines
-    queries
-    schema
-    settings
-    subqueries
-    transactions
-    types
-    users
-    windows
-    writing
-}
+every_script!(scripts);
 
 #[test]
 fn every_script_is_run() {
-    let files = std::fs::read_dir(folder()).expect("the folder of scripts");
-    let files: BTreeSet<String> = files
-        .map(|file| file.expect("a file").path())
-        .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
-        .collect();
-    assert_eq!(files, SCRIPTS.iter().map(ToString::to_string).collect());
+    assert_eq!(crate::connection::scripts(), SCRIPTS.iter().map(ToString::to_string).collect());
 }

@@ -2,7 +2,7 @@
 //! as prepared statements with values in binary. What comes is what a session in the process gives (see
 //! [`crate::wire_values`] for how it is spelled).
 
-use crate::connection::{folder, wrong_over};
+use crate::connection::{cell, every_script, wrong_over};
 use crate::questions::{ask_by, rounded};
 use crate::shuffler::{EXCLUDED, Shuffler};
 use crate::wire_values::{Raw, of_binary, of_text};
@@ -10,7 +10,6 @@ use async_trait::async_trait;
 use evenkeel_tests::Temporary;
 use evenkeel_wire::{Authentication, Options, Server, Stop};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use tokio::task::JoinHandle;
@@ -189,11 +188,6 @@ impl AsyncDB for Connection {
             Came::Done(count) => Ok(DBOutput::StatementComplete(count)),
             Came::Rows(columns, rows) => {
                 let types = columns.iter().map(column_type).collect();
-                let cell = |cell: Option<String>| match cell {
-                    None => "NULL".to_string(),
-                    Some(text) if text.is_empty() => "(empty)".to_string(),
-                    Some(text) => text,
-                };
                 let rows = rows.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
                 Ok(DBOutput::Rows { types, rows })
             }
@@ -237,7 +231,6 @@ async fn check(script: &str, protocol: Protocol) {
 
 macro_rules! scripts {
     ($($name:ident)*) => {
-        const SCRIPTS: &[&str] = &[$(stringify!($name)),*];
         $(mod $name {
             use super::{Protocol, check};
 
@@ -254,35 +247,4 @@ macro_rules! scripts {
     };
 }
 
-scripts! {
-    aggregates
-    alter
-    as_of
-    catalog
-    constraints
-    expressions
-    failures
-    functions
-    joins
-    pg_catalog
-    pipelines
-    queries
-    schema
-    settings
-    subqueries
-    transactions
-    types
-    users
-    windows
-    writing
-}
-
-#[test]
-fn every_script_is_run() {
-    let files = std::fs::read_dir(folder()).expect("the folder of scripts");
-    let files: BTreeSet<String> = files
-        .map(|file| file.expect("a file").path())
-        .filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()))
-        .collect();
-    assert_eq!(files, SCRIPTS.iter().map(ToString::to_string).collect());
-}
+every_script!(scripts);
