@@ -10,7 +10,7 @@ ROCKSDB_VERSION := $(shell sed -n '/name = "librocksdb-sys"/{n;s/version = "\(.*
 export ROCKSDB_LIB_DIR ?= $(CACHE)/rocksdb-$(ROCKSDB_VERSION)
 export ROCKSDB_STATIC := 1
 
-.PHONY: demo build test test-clients check bench crash torture simulate fuzz book rocksdb tools nextest clean
+.PHONY: demo build test test-clients check bench crash torture simulate fuzz book rocksdb tools here nextest clean
 
 demo: build
 	$(CARGO_TARGET_DIR)/release/evenkeel demo
@@ -18,7 +18,14 @@ demo: build
 build: rocksdb
 	cargo build --release --locked -p evenkeel
 
-rocksdb: tools $(ROCKSDB_LIB_DIR)/librocksdb.a
+rocksdb: tools here $(ROCKSDB_LIB_DIR)/librocksdb.a
+
+# Clones share the target directory, and cargo takes what another one built from older files for its own. Whoever comes
+# after another clone builds the workspace's crates anew.
+here:
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@if [ "$$(cat $(CARGO_TARGET_DIR)/.clone 2>/dev/null)" != "$(CURDIR)" ]; then \
+		find crates tests benches -type f -exec touch -c {} + && echo "$(CURDIR)" > $(CARGO_TARGET_DIR)/.clone; fi
 
 $(ROCKSDB_LIB_DIR)/librocksdb.a:
 	@echo "building RocksDB once (~15 minutes on two cores) ..."

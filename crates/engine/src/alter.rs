@@ -26,7 +26,7 @@ impl SessionInner {
     ) -> Result<Outcome> {
         let name = table_name(&alter.name)?;
         let timeout = self.duration(state, "shard_lock_timeout");
-        let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
+        let _alone = self.alone(&name, timeout).await?;
         let _one_at_a_time = self.database.schema_change.lock().await;
         self.permitted(state)?;
         let Some(handle) = self.database.schemas().tables.get(&name).cloned() else {

@@ -84,7 +84,7 @@ impl SessionInner {
         // From here on nobody else writes the table; its schema may have changed while we waited.
         drop(guard);
         let timeout = self.duration(state, "shard_lock_timeout");
-        let _alone = self.database.table_locks.exclusive(self.id, &handle.schema.name, timeout).await?;
+        let _alone = self.alone(&handle.schema.name, timeout).await?;
         self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;

@@ -19,6 +19,7 @@ use crate::oracle::{Oracle, now_ms};
 use crate::planning::{Memory, Planner};
 use crate::rebalancing::Rebalancing;
 use crate::registry::Registry;
+use crate::row_locks::RowLocks;
 use crate::settings::{ConfiguredSettings, SystemSettings};
 use crate::snapshots::Snapshots;
 use crate::table::TableHandle;
@@ -27,7 +28,7 @@ use evenkeel_catalog as catalog;
 use evenkeel_conductor::listed_shards;
 use evenkeel_model::{Error, Result, Setting, Settings, ShardId, SlotBits, SlotMap, SqlState, TableId, Timestamp};
 use evenkeel_storage::codec::key::table_of;
-use evenkeel_storage::commit_log::{self, CommitLog, LoggedCommit, RecordNumber};
+use evenkeel_storage::commit_log::{self, CommitLog, LoggedCommit, Part, RecordNumber};
 use evenkeel_storage::{ApplyError, Command, Durability, Shard, Store};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -120,6 +121,7 @@ pub struct Database {
     /// Held while a schema changes, so that changes follow one another.
     pub(crate) schema_change: tokio::sync::Mutex<()>,
     pub(crate) table_locks: TableLocks,
+    pub(crate) row_locks: RowLocks,
     pub(crate) settings: RwLock<SystemSettings>,
     pub(crate) effective: RwLock<Arc<Settings>>,
     pub(crate) snapshots: Snapshots,
@@ -196,6 +198,7 @@ impl Database {
             access_epoch: AtomicU64::new(0),
             schema_change: tokio::sync::Mutex::default(),
             table_locks: TableLocks::default(),
+            row_locks: RowLocks::default(),
             settings: RwLock::new(settings),
             effective: RwLock::new(effective),
             snapshots: Snapshots::default(),
@@ -295,12 +298,15 @@ impl Database {
         let schemas = self.schemas();
         let tables: HashSet<_> = schemas.tables.values().map(|table| table.schema.id).collect();
         let mut replayed = 0;
-        for LoggedCommit { shard, commit, mutations } in commits {
-            // A table that was dropped meanwhile has no rows any more.
-            let kept: Vec<_> =
-                mutations.into_iter().filter(|m| table_of(&m.key).is_some_and(|t| tables.contains(&t))).collect();
-            let Ok(shard) = self.shard(shard) else { continue };
-            replayed += u64::from(shard.replay(commit, &kept)?);
+        for LoggedCommit { commit, parts } in commits {
+            let mut is_missing = false;
+            for Part { shard, mut mutations } in parts {
+                // A table that was dropped meanwhile has no rows any more.
+                mutations.retain(|mutation| table_of(&mutation.key).is_some_and(|table| tables.contains(&table)));
+                let Ok(shard) = self.shard(shard) else { continue };
+                is_missing |= shard.apply_logged(commit, &mutations)?;
+            }
+            replayed += u64::from(is_missing);
         }
         if replayed > 0 {
             self.event("recovery", "commit log", &format!("applied {replayed} commits that shards had not kept"));
@@ -340,11 +346,6 @@ impl Database {
             sequences.insert(*id, sequence);
         }
         self.meta.put(MARK, &LogMark { record: last, sequences })
-    }
-
-    /// The last record of the commit log; everything up to it is applied.
-    pub(crate) fn log_last(&self) -> RecordNumber {
-        self.log().last()
     }
 
     pub(crate) fn log(&self) -> &CommitLog {
@@ -539,15 +540,20 @@ impl Database {
     }
 }
 
+impl Database {
+    /// Whether rows of a bulk load became visible after `since`, or may be about to: they may be older than that.
+    pub(crate) fn has_loads_since(&self, since: Timestamp) -> bool {
+        self.loads.read().iter().any(|load| load.commit.is_none_or(|commit| commit > since))
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         self.background.lock().take();
         self.rebalancing.stop_runner();
         // Nothing acknowledged depends on this: it only shortens the next start.
         if let Some(log) = self.log.take() {
-            let last = log.last();
-            drop(log);
-            if let Err(error) = self.mark_log(last) {
+            if let Err(error) = self.mark_log(log.close()) {
                 self.registry.report_background(&error);
             }
         }

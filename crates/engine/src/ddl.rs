@@ -413,7 +413,7 @@ impl SessionInner {
         }
         found.sort();
         for name in found {
-            let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
+            let _alone = self.alone(&name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
             self.permitted(state)?;
             if is_view {
@@ -452,7 +452,7 @@ impl SessionInner {
         let timeout = self.duration(state, "shard_lock_timeout");
         for target in &truncate.table_names {
             let name = table_name(&target.name)?;
-            let _alone = self.database.table_locks.exclusive(self.id, &name, timeout).await?;
+            let _alone = self.alone(&name, timeout).await?;
             let _one_at_a_time = self.database.schema_change.lock().await;
             self.permitted(state)?;
             let schemas = self.database.schemas();

@@ -16,7 +16,7 @@ use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
 use crate::table_locks::TableLock;
-use crate::transaction::Writes;
+use crate::transaction::{self, Writes};
 use crate::types::{fold, last_name, table_name};
 use crate::values::{default_of, exact_literals, with_defaults};
 use crate::view::ReadView;
@@ -31,9 +31,12 @@ use evenkeel_storage::Mutation;
 use sqlparser::ast::{self, Spanned};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// An INSERT … QUERY of more rows than this goes through sorted files instead of a transaction's buffer.
 const BUFFERED_ROWS_MAX: usize = 20_000;
+/// Larger commits are not made on a thread that serves other sessions.
+const COMMITTED_HERE_BYTES_MAX: usize = 64 << 10;
 
 /// The answer of RETURNING.
 struct Returned(Option<(SchemaRef, Vec<RecordBatch>)>);
@@ -50,6 +53,23 @@ impl Returned {
 }
 
 impl SessionInner {
+    /// A table that nobody else writes, and that nobody's commit is on its way to: a session that is cut off while it
+    /// commits holds its tables no longer.
+    ///
+    /// # Errors
+    /// 55P03 when that takes longer than the timeout.
+    pub(crate) async fn alone(&self, table: &str, timeout: Duration) -> Result<TableLock> {
+        let lock = self.database.table_locks.exclusive(self.id, table, timeout).await?;
+        let (database, deadline) = (Arc::clone(&self.database), Instant::now() + timeout);
+        let settled = move || {
+            let layout = database.layout();
+            let mut shards = layout.shards.values();
+            shards.try_for_each(|shard| shard.locks().wait_for_all(Timestamp::MAX, || deadline))
+        };
+        blocking(settled).await?;
+        Ok(lock)
+    }
+
     /// The table of a statement that writes it, kept from changing until the transaction ends.
     pub(crate) async fn writable(
         &self,
@@ -213,7 +233,7 @@ impl SessionInner {
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
         let name = &table.schema.name;
-        let _alone = self.database.table_locks.exclusive(self.id, name, timeout).await?;
+        let _alone = self.alone(name, timeout).await?;
         self.permitted(state)?;
         let handle = self.database.schemas().tables.get(name).cloned();
         let handle = handle.ok_or_else(|| crate::error::undefined_table(name, []))?;
@@ -273,18 +293,34 @@ impl SessionInner {
         if mutations.is_empty() {
             return Ok(());
         }
-        let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         output.cancel.check()?;
         output.cancel.shield();
+        let mut writes = Writes::default();
+        for Mutation { key, operation } in mutations {
+            writes.put(key, operation);
+        }
+        self.commit_mutations(state, start, writes.into_mutations()).await
+    }
+
+    /// Commits what was changed over a snapshot at `start`, in ascending order of key.
+    pub(crate) async fn commit_mutations(
+        &self,
+        state: &SessionState,
+        start: Timestamp,
+        mutations: Vec<Mutation>,
+    ) -> Result<()> {
+        let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
-        blocking(move || {
-            let mut writes = Writes::default();
-            for Mutation { key, operation } in mutations {
-                writes.put(key, operation);
+        let commit = move |mutations, timeout| database.commit(start, mutations, durability, timeout);
+        // Only what is much, or waits for somebody else's commit, is worth a thread that can wait.
+        let bytes: usize = mutations.iter().map(transaction::bytes_of).sum();
+        if bytes <= COMMITTED_HERE_BYTES_MAX {
+            match commit(mutations.clone(), Duration::ZERO) {
+                Err(error) if error.state == SqlState::LockNotAvailable => {}
+                outcome => return outcome?.done().await,
             }
-            database.commit(start, &writes, durability, timeout)
-        })
-        .await
+        }
+        blocking(move || commit(mutations, timeout)).await?.done().await
     }
 
     /// What RETURNING asks for, computed while nothing is changed yet: it may fail.

@@ -246,7 +246,7 @@ impl SessionInner {
 
     /// What the planner makes of the places where a query's parameters stand.
     async fn of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Types> {
-        let mut names = self.names(state);
+        let mut names = self.names_unread(state);
         let mut statement = ast::Statement::Query(Box::new(query));
         let lists = compare_elements(&mut statement);
         resolve(&mut statement, &mut names, text)?;

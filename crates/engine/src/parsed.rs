@@ -335,7 +335,7 @@ impl SessionInner {
     ) -> Result<Option<SchemaRef>> {
         let mut query = crate::dml::select(items, vec![crate::dml::table_with_joins(table, None)], None)?;
         name_columns(&mut query);
-        let mut names = self.names(state);
+        let mut names = self.names_unread(state);
         let mut statement = ast::Statement::Query(Box::new(query));
         crate::planning::resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };

@@ -8,8 +8,7 @@ use crate::access::{Identity, Need, authorize};
 use crate::database::{Database, Schemas};
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
-use crate::session::{SessionInner, SessionState};
-use crate::statement::blocking;
+use crate::session::{SessionInner, SessionState, note_read};
 use crate::table::TableHandle;
 use crate::transaction::Transaction;
 use crate::types::{fold, table_name};
@@ -306,7 +305,8 @@ impl SessionInner {
         let columns = point.columns.iter();
         let mut builders: Vec<ColumnBuilder> =
             columns.map(|at| ColumnBuilder::new(&point.table.column(*at).column_type, 1)).collect();
-        let view = self.view(state);
+        note_read(state, &key);
+        let view = self.view_of_rows(state);
         let found = view
             .get(point.table.schema.id, &key, |row| projection.read(row, |index, value| builders[index].append(value)))?
             .transpose()?;
@@ -379,8 +379,11 @@ impl SessionInner {
         parameters: &[ScalarValue],
         output: &Output,
     ) -> Result<u64> {
-        let view = self.view(state);
-        let Some(mutation) = prepared.mutation(&view, parameters)? else { return Ok(0) };
+        let key = prepared.point.row_key(parameters, &mut KeyBuilder::new())?;
+        let Some(key) = key else { return Ok(0) };
+        let _held = self.hold_row(state, &key).await?;
+        let view = self.view_of_rows(state);
+        let Some(mutation) = prepared.mutation(&view, key, parameters)? else { return Ok(0) };
         self.commit_one(state, &view, mutation, output).await?;
         Ok(1)
     }
@@ -397,20 +400,8 @@ impl SessionInner {
         if let Some(transaction) = &mut state.transaction {
             return Transaction::add(transaction, vec![mutation], limit);
         }
-        let read = view.read;
         output.cancel.shield();
-        let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
-        let database = Arc::clone(&self.database);
-        let commit =
-            move |mutation: Mutation, timeout| database.commit_mutations(read, vec![mutation], durability, timeout);
-        // Only a row that somebody else is committing right now is worth a thread that can wait.
-        let committing = match commit(mutation.clone(), std::time::Duration::ZERO) {
-            Err(error) if error.state == SqlState::LockNotAvailable => {
-                blocking(move || commit(mutation, timeout)).await
-            }
-            outcome => outcome,
-        };
-        committing?.done().await
+        self.commit_mutations(state, view.read, vec![mutation]).await
     }
 }
 
@@ -493,9 +484,8 @@ impl PointUpdate {
     }
 
     /// What the row becomes; `None` where there is none.
-    fn mutation(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
+    fn mutation(&self, view: &ReadView, key: Vec<u8>, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
         let table = &self.point.table;
-        let Some(key) = self.point.row_key(parameters, &mut KeyBuilder::new())? else { return Ok(None) };
         let ids = table.ids(&self.point.columns);
         let projection = table.format.projection(&ids);
         let columns = self.point.columns.iter();

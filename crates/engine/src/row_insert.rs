@@ -11,7 +11,7 @@ use crate::evaluate::{Checks, compile};
 use crate::load::duplicate_key;
 use crate::output::Output;
 use crate::point::{is_plain, name_parameters, parameter_columns, with_parameters};
-use crate::session::{SessionInner, SessionState};
+use crate::session::{SessionInner, SessionState, note_read};
 use crate::table::{TableHandle, describe_key};
 use crate::types::table_name;
 use crate::view::ReadView;
@@ -163,10 +163,17 @@ impl SessionInner {
         let mut tried = 0;
         loop {
             output.cancel.check()?;
-            let view = self.view(state);
+            let view = self.view_of_rows(state);
             let outcome = match prepared.mutation(&self.database, &view, parameters) {
-                Ok(mutation) => self.commit_one(state, &view, mutation, output).await,
-                Err(error) => Err(error),
+                Ok(mutation) => {
+                    note_read(state, &mutation.key);
+                    self.commit_one(state, &view, mutation, output).await
+                }
+                Err(error) => {
+                    // A block may go on from a savepoint, and knows of the row that was in the way.
+                    self.view(state);
+                    Err(error)
+                }
             };
             match outcome {
                 Err(error) if self.again(&mut tried, &error, state, output).await => {}

@@ -359,7 +359,7 @@ impl Session {
     pub async fn fail_block(&self) {
         let mut state = self.inner.state.lock().await;
         if let Some(transaction) = &mut state.transaction {
-            transaction.failed = true;
+            transaction.fail();
         }
         self.inner.note_transaction(&state);
     }
@@ -367,6 +367,13 @@ impl Session {
     /// Whether a transaction block is open.
     pub fn transaction(&self) -> TransactionState {
         *self.inner.transaction.lock()
+    }
+}
+
+/// Writes down that a statement looks at a row, for as long as its transaction lasts.
+pub(crate) fn note_read(state: &SessionState, key: &[u8]) {
+    if let Some(transaction) = &state.transaction {
+        transaction.reads.lock().note(key);
     }
 }
 
@@ -429,7 +436,7 @@ impl SessionInner {
         if outcome.is_err()
             && let Some(transaction) = &mut state.transaction
         {
-            transaction.failed = true;
+            transaction.fail();
         }
         let elapsed = started.elapsed();
         let latencies = &self.database.registry.latencies;
@@ -494,8 +501,16 @@ impl SessionInner {
         }
     }
 
-    /// What a statement of this session sees now.
+    /// What a statement of this session sees now. It may look at anything.
     pub(crate) fn view(&self, state: &SessionState) -> ReadView {
+        if let Some(transaction) = &state.transaction {
+            transaction.reads.lock().note_more();
+        }
+        self.view_of_rows(state)
+    }
+
+    /// As [`Self::view`], for a statement that notes each key that it looks at ([`note_read`]).
+    pub(crate) fn view_of_rows(&self, state: &SessionState) -> ReadView {
         let lock_timeout = self.duration(state, "shard_lock_timeout");
         match &state.transaction {
             Some(transaction) => ReadView::of(&self.database, transaction.start(), &transaction.writes, lock_timeout),

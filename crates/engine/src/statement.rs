@@ -234,7 +234,8 @@ impl SessionInner {
         }
         let oracle = &self.database.oracle;
         let pin = self.database.snapshots.pin(|| oracle.read());
-        let mut transaction = Transaction::new(pin, crate::oracle::now_ms());
+        let rows = self.database.row_locks.block(self.id);
+        let mut transaction = Transaction::new(pin, rows, crate::oracle::now_ms());
         for mode in modes {
             match mode {
                 sql::TransactionMode::AccessMode(sql::TransactionAccessMode::ReadOnly) => transaction.read_only = true,
@@ -261,11 +262,10 @@ impl SessionInner {
         if transaction.failed {
             return Ok(Outcome::new("ROLLBACK"));
         }
-        let timeout = self.duration(state, "shard_lock_timeout");
-        let durability = self.durability(state);
         output.cancel.shield();
-        let database = Arc::clone(&self.database);
-        blocking(move || database.commit(transaction.start(), &transaction.writes, durability, timeout)).await?;
+        let start = transaction.start();
+        let Transaction { writes, pin: _pinned, tables: _kept, rows: _held, .. } = transaction;
+        self.commit_mutations(state, start, Arc::unwrap_or_clone(writes).into_mutations()).await?;
         Ok(Outcome::new("COMMIT"))
     }
 

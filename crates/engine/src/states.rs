@@ -9,8 +9,9 @@ use crate::registry::{RunningQuery, SessionState};
 use evenkeel_catalog::Snapshot;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{SETTINGS, Setting, ShardId, Slot};
+use evenkeel_storage::codec::key::table_of;
 use evenkeel_storage::{Shard, SlotCount};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// What shards, slots and tables hold under one layout.
@@ -40,7 +41,7 @@ impl Database {
             queries: self.query_states(),
             slow_queries: self.registry.slow_queries(),
             transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
-            locks: self.table_locks.states(),
+            locks: self.lock_states(),
             events: self.registry.events(),
             jobs: self.job_states(),
             migrations: self.migration_states(),
@@ -48,6 +49,27 @@ impl Database {
             hot_shards: self.hot_shard_states(),
             shard_metrics: self.shard_metric_states(),
         }
+    }
+
+    /// Tables and rows that are held and waited for, by table in the order in which they were asked for.
+    fn lock_states(&self) -> Vec<state::Lock> {
+        let mut locks = self.table_locks.states();
+        let (rows, schemas) = (self.row_locks.states(), self.schemas());
+        let names: HashMap<_, _> =
+            schemas.tables.values().map(|table| (table.schema.id, table.schema.name.as_str())).collect();
+        // A table that was dropped has no rows to hold.
+        locks.extend(rows.into_iter().filter_map(|row| {
+            let table = names.get(&table_of(&row.key)?)?;
+            Some(state::Lock {
+                session: row.session,
+                table: (*table).to_string(),
+                mode: "row",
+                granted: row.granted,
+                waits_for: row.waits_for,
+                since_ms: row.since_ms,
+            })
+        }));
+        locks
     }
 
     fn counts(&self) -> Counts {

@@ -4,27 +4,35 @@
 //! (`snapshot-isolation`); an acknowledged write is missing after a crash (`acked-is-durable`).
 //!
 //! ```text
-//! one shard:       lock keys ─▶ timestamp ─▶ CommitOnePhase ─▶ commit log, one sync for many sessions ─▶ acknowledged
+//! one shard:       lock keys ─▶ timestamp ─▶ apply ─▶ commit log, one sync for many sessions ─▶ acknowledged
 //!
-//! several shards:  lock keys ─▶ Prewrite on every shard (synced) ─▶ timestamp ─▶ Commit at the primary (synced)
+//! several shards:  lock keys ─▶ look for conflicts ─▶ timestamp ─▶ commit log ─▶ apply to each ─▶ acknowledged
+//!                                                                  │ the commit point
+//!
+//! several, large:  lock keys ─▶ Prewrite on every shard (synced) ─▶ timestamp ─▶ Commit at the primary (synced)
 //!                               │ any failure: Rollback                              │ the commit point
 //!                               ▼                                                    ▼
 //!                             nothing                                    Commit elsewhere ─▶ acknowledged
 //! ```
 //!
-//! After a crash, intents are resolved by the primary's record: there is one, and the transaction has committed, or
-//! there is none, and it never will. The second phase on the other shards needs no sync of its own for that reason.
+//! A commit over several shards is one record of the commit log, which has it before any shard does: a start applies
+//! what a crash has left out. Two phases are for what is too large for the log, for a log that can't be written, and for
+//! commits that nobody wants on disk at once. After a crash, their intents are resolved by the primary's record: there is
+//! one, and the transaction has committed, or there is none, and it never will. The second phase on the other shards
+//! needs no sync of its own for that reason.
 
 use crate::database::{Database, apply_error};
 use crate::layout::Layout;
+use crate::row_locks::HeldRows;
 use crate::snapshots::Pin;
 use crate::table::shard_of;
 use crate::table_locks::TableLock;
 use evenkeel_model::{Error, Result, ShardId, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Access;
 use evenkeel_storage::codec::key::table_of;
-use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX};
+use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX, Unapplied};
 use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Operation, Shard};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,6 +59,11 @@ impl Writes {
         self.rows.range::<[u8], _>(range).take_while(move |_| start < end)
     }
 
+    /// The keys that were written.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.rows.keys()
+    }
+
     /// Whether nothing was written.
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -64,6 +77,11 @@ impl Writes {
     /// About how much memory the writes take.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The writes in ascending order of key.
+    pub(crate) fn into_mutations(self) -> Vec<Mutation> {
+        self.rows.into_iter().map(|(key, operation)| Mutation { key, operation }).collect()
     }
 
     /// Whether a table has writes.
@@ -98,12 +116,49 @@ fn size(key: &[u8], operation: &Operation) -> usize {
     key.len() + 96 + if let Operation::Put(row) = operation { row.len() } else { 0 }
 }
 
+/// About how much memory a change takes.
+pub(crate) fn bytes_of(mutation: &Mutation) -> usize {
+    size(&mutation.key, &mutation.operation)
+}
+
 /// A place in a transaction that it can go back to.
 #[derive(Clone, Debug)]
 struct Savepoint {
     name: String,
     /// How long the undo log was.
     undo: usize,
+}
+
+/// The rows that a transaction has looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    keys: Vec<Vec<u8>>,
+    /// Whether it has looked at more than is written down.
+    is_more: bool,
+}
+
+impl Reads {
+    /// Many more, and looking whether they have changed costs more than trying the transaction again.
+    const KEYS_MAX: usize = 1_000;
+
+    pub(crate) fn note(&mut self, key: &[u8]) {
+        if self.is_more || self.keys.iter().rev().take(4).any(|noted| noted == key) {
+            return;
+        }
+        if self.keys.len() == Self::KEYS_MAX {
+            return self.note_more();
+        }
+        self.keys.push(key.to_vec());
+    }
+
+    pub(crate) fn note_more(&mut self) {
+        (self.keys, self.is_more) = (Vec::new(), true);
+    }
+
+    /// The keys, if they are all there is.
+    pub(crate) fn all(&self) -> Option<&[Vec<u8>]> {
+        (!self.is_more).then_some(&self.keys)
+    }
 }
 
 /// An open transaction.
@@ -116,19 +171,24 @@ pub(crate) struct Transaction {
     savepoints: Vec<Savepoint>,
     /// Tables that were written, kept from changing their schema until the end.
     pub(crate) tables: BTreeMap<String, TableLock>,
+    /// Rows that it has changed one by one, kept from other blocks until the end.
+    pub(crate) rows: HeldRows,
+    pub(crate) reads: Mutex<Reads>,
     pub(crate) read_only: bool,
     pub(crate) failed: bool,
     pub(crate) started_at_ms: i64,
 }
 
 impl Transaction {
-    pub(crate) fn new(pin: Pin, started_at_ms: i64) -> Self {
+    pub(crate) fn new(pin: Pin, rows: HeldRows, started_at_ms: i64) -> Self {
         Self {
             pin,
             writes: Arc::default(),
             undo: Vec::new(),
             savepoints: Vec::new(),
             tables: BTreeMap::new(),
+            rows,
+            reads: Mutex::default(),
             read_only: false,
             failed: false,
             started_at_ms,
@@ -145,7 +205,7 @@ impl Transaction {
     /// # Errors
     /// 54000 above the limit; nothing is taken over then.
     pub(crate) fn add(&mut self, mutations: Vec<Mutation>, limit: u64) -> Result<()> {
-        let added: usize = mutations.iter().map(|mutation| size(&mutation.key, &mutation.operation)).sum();
+        let added: usize = mutations.iter().map(bytes_of).sum();
         if (self.writes.bytes() + added) as u64 > limit {
             return Err(too_large(limit));
         }
@@ -157,6 +217,14 @@ impl Transaction {
             }
         }
         Ok(())
+    }
+
+    /// A statement of it has failed. It may go on from a savepoint, if it has one; otherwise it is in nobody's way now.
+    pub(crate) fn fail(&mut self) {
+        self.failed = true;
+        if self.savepoints.is_empty() {
+            self.rows.give_back();
+        }
     }
 
     pub(crate) fn savepoint(&mut self, name: &str) {
@@ -218,6 +286,11 @@ impl Locked {
         self.held.iter().all(|(shard, mutations)| shard.may_write(keys(mutations).into_iter()) == Access::Granted)
     }
 
+    /// About how long a record of the commit log is that holds it.
+    fn bytes(&self) -> usize {
+        self.held.iter().flat_map(|(_, mutations)| mutations).map(bytes_of).sum()
+    }
+
     /// Lets go of the keys.
     fn give_back(mut self) -> Vec<Mutation> {
         self.let_go();
@@ -265,14 +338,6 @@ impl Committing {
             Self::Logged(receiver) => receiver.await.unwrap_or_else(|_| Err(log_stopped())),
         }
     }
-
-    /// As [`Self::done`], for threads that may block.
-    pub(crate) fn wait(self) -> Result<()> {
-        match self {
-            Self::Done => Ok(()),
-            Self::Logged(receiver) => receiver.blocking_recv().unwrap_or_else(|_| Err(log_stopped())),
-        }
-    }
 }
 
 fn log_stopped() -> Error {
@@ -284,27 +349,124 @@ fn in_doubt(cause: Error) -> Error {
         .with_hint("open the database again: the transaction will then be there as a whole or not at all")
 }
 
+/// A commit over several shards that the commit log has, or is about to have.
+struct Spread {
+    /// Until every shard has its part.
+    locked: Option<Locked>,
+    commit: Timestamp,
+    /// Who waits for the outcome, until told.
+    sender: Option<oneshot::Sender<Result<()>>>,
+}
+
+impl Spread {
+    /// Lets go of the keys, unless the outcome is an error, and tells who waits.
+    fn end(&mut self, outcome: Result<()>) {
+        let locked = if outcome.is_ok() { self.locked.take() } else { None };
+        drop(locked);
+        // The session may be gone, or was told of a failure before.
+        self.sender.take().map(|sender| sender.send(outcome));
+    }
+}
+
+impl Unapplied for Spread {
+    fn apply(&mut self) -> Result<()> {
+        let Some(locked) = &mut self.locked else { return Ok(()) };
+        locked.in_doubt = true;
+        for (shard, mutations) in &locked.held {
+            if let Err(cause) = shard.apply_logged(self.commit, mutations) {
+                self.end(Err(not_shown(cause.clone())));
+                return Err(cause);
+            }
+        }
+        locked.in_doubt = false;
+        self.end(Ok(()));
+        Ok(())
+    }
+
+    /// Two phases, in the shards' own logs. The record may be found at the next start: it has this commit, and no other.
+    fn not_logged(mut self: Box<Self>, _why: Error) {
+        let Some(locked) = &mut self.locked else { return };
+        locked.in_doubt = true;
+        // Nobody else has this timestamp, and no version of these keys is above it.
+        let transaction = self.commit;
+        let prewritten = prewrite(transaction, transaction, &locked.held, Durability::Synced).map_err(apply_error);
+        let outcome = prewritten
+            .and_then(|()| commit_intents(transaction, self.commit, &locked.held, Durability::Synced))
+            .map_err(in_doubt);
+        locked.in_doubt = outcome.is_err();
+        self.end(outcome);
+    }
+}
+
+fn not_shown(cause: Error) -> Error {
+    let message = format!("the transaction has committed, but a shard cannot take it: {}", cause.message);
+    Error { message, ..cause }.with_hint(
+        "nothing is lost: it is tried again every second and at the next start, and its rows are locked until then",
+    )
+}
+
+/// First phase on all shards at once: each waits for its own disk write. Takes it back where one fails.
+fn prewrite(
+    transaction: Timestamp,
+    start: Timestamp,
+    held: &[(Arc<Shard>, Vec<Mutation>)],
+    durability: Durability,
+) -> std::result::Result<(), ApplyError> {
+    let Some(primary) = held.first().map(|(shard, _)| shard.id()) else { return Ok(()) };
+    let one = |(shard, mutations): &(Arc<Shard>, Vec<Mutation>)| {
+        let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
+        shard.apply(&command, durability)?;
+        // The intents must be there when the primary's record says that they are committed.
+        if durability == Durability::Buffered { shard.flush_log().map_err(ApplyError::Failed) } else { Ok(()) }
+    };
+    let panicked = || ApplyError::Failed(Error::internal("a prewrite panicked"));
+    let outcome = std::thread::scope(|scope| {
+        let mut shards = held.iter();
+        let first = shards.next();
+        let others: Vec<_> = shards.map(|part| scope.spawn(move || one(part))).collect();
+        let outcome = first.map_or(Ok(()), one);
+        others.into_iter().fold(outcome, |outcome, other| outcome.and(other.join().unwrap_or_else(|_| Err(panicked()))))
+    });
+    if outcome.is_err() {
+        for (shard, mutations) in held {
+            // An intent that stays behind is invisible, and the next start rolls it back.
+            let _ = shard.apply(&Command::Rollback { transaction, keys: cloned(mutations) }, Durability::Buffered);
+        }
+    }
+    outcome
+}
+
+/// Second phase, the first shard's first: that is the commit point.
+fn commit_intents(
+    transaction: Timestamp,
+    commit: Timestamp,
+    held: &[(Arc<Shard>, Vec<Mutation>)],
+    durability: Durability,
+) -> Result<()> {
+    for (at, (shard, mutations)) in held.iter().enumerate() {
+        let record = at == 0;
+        let durability = if record { durability } else { Durability::Buffered };
+        let command = Command::Commit { transaction, commit, keys: cloned(mutations), record };
+        shard.apply(&command, durability).map_err(apply_error)?;
+        if record {
+            shard.flush_log()?;
+        }
+    }
+    Ok(())
+}
+
+fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
+    mutations.iter().map(|mutation| mutation.key.clone()).collect()
+}
+
 impl Database {
-    /// Commits writes that were made over a snapshot at `start`. Blocks until they are as durable as asked.
+    /// Commits mutations, in ascending order of key, that were made over a snapshot at `start`. The wait for the disk is the
+    /// caller's.
     ///
     /// # Errors
     /// 40001 when another transaction changed one of the rows since `start`, 55P03 when a row stays locked, or what the
     /// disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next start.
     pub(crate) fn commit(
-        &self,
-        start: Timestamp,
-        writes: &Writes,
-        durability: Durability,
-        lock_timeout: Duration,
-    ) -> Result<()> {
-        let mutation =
-            |(key, operation): (&Vec<u8>, &Operation)| Mutation { key: key.clone(), operation: operation.clone() };
-        let mutations = writes.rows.iter().map(mutation).collect();
-        self.commit_mutations(start, mutations, durability, lock_timeout)?.wait()
-    }
-
-    /// As [`Self::commit`], of mutations in ascending order of key; the wait for the disk is the caller's.
-    pub(crate) fn commit_mutations(
         &self,
         start: Timestamp,
         mut mutations: Vec<Mutation>,
@@ -350,6 +512,9 @@ impl Database {
         match locked.held.len() {
             0 => Ok(Committing::Done),
             1 => self.commit_one_phase(start, durability, locked),
+            _ if durability == Durability::Synced && !self.log().is_broken() && locked.bytes() <= RECORD_BYTES_MAX => {
+                self.commit_log_first(start, locked)
+            }
             _ => self.commit_two_phase(start, durability, &mut locked).map(|()| Committing::Done),
         }
     }
@@ -377,7 +542,7 @@ impl Database {
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
         let (shard, mutations) = &mut locked.held[0];
         let shard = Arc::clone(shard);
-        let record = LoggedCommit::encode(shard.id(), commit, mutations);
+        let record = LoggedCommit::encode(commit, [(shard.id(), mutations.as_slice())]);
         let direct = durability == Durability::Synced && record.len() > RECORD_BYTES_MAX;
         if direct {
             self.sync_log()?;
@@ -413,6 +578,24 @@ impl Database {
         Ok(())
     }
 
+    /// Hands the commit to the commit log, whose thread applies it to the shards and lets go of the keys.
+    fn commit_log_first(&self, start: Timestamp, locked: Locked) -> Result<Committing> {
+        for (shard, mutations) in &locked.held {
+            for Mutation { key, .. } in mutations {
+                if shard.version(key)?.is_some_and(|version| version > start) {
+                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
+                }
+            }
+        }
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        let parts = locked.held.iter().map(|(shard, mutations)| (shard.id(), mutations.as_slice()));
+        let record = LoggedCommit::encode(commit, parts);
+        let (sender, receiver) = oneshot::channel();
+        let spread = Spread { locked: Some(locked), commit, sender: Some(sender) };
+        self.log().submit_first(commit, record, Box::new(spread));
+        Ok(Committing::Logged(receiver))
+    }
+
     fn commit_two_phase(&self, start: Timestamp, durability: Durability, locked: &mut Locked) -> Result<()> {
         let Some((primary, _)) = locked.held.first() else { return Ok(()) };
         let primary = primary.id();
@@ -421,60 +604,18 @@ impl Database {
         }
         // Two transactions may read at one timestamp; their intents and records must not be taken for one another's.
         let transaction = self.oracle.next()?;
-        let cloned = |mutations: &[Mutation]| mutations.iter().map(|mutation| mutation.key.clone()).collect::<Vec<_>>();
-        if let Err(error) = self.prewrite(transaction, start, primary, &locked.held, durability) {
-            for (shard, mutations) in &locked.held {
-                // An intent that stays behind is invisible, and the next start rolls it back.
-                let keys = cloned(mutations);
-                let _ = shard.apply(&Command::Rollback { transaction, keys }, Durability::Buffered);
-            }
-            return Err(error);
-        }
+        prewrite(transaction, start, &locked.held, durability).map_err(|error| self.explain(error))?;
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
-        for (shard, mutations) in &locked.held {
-            let record = shard.id() == primary;
-            let durability = if record { durability } else { Durability::Buffered };
-            let command = Command::Commit { transaction, commit, keys: cloned(mutations), record };
-            let done = shard.apply(&command, durability).map_err(apply_error);
-            if let Err(cause) = done.and_then(|()| if record { shard.flush_log() } else { Ok(()) }) {
-                locked.in_doubt = true;
-                return Err(in_doubt(cause));
-            }
+        if let Err(cause) = commit_intents(transaction, commit, &locked.held, durability) {
+            locked.in_doubt = true;
+            return Err(in_doubt(cause));
         }
         self.resolved.lock().push((primary, transaction));
         Ok(())
     }
 
-    /// First phase on all shards at once: each waits for its own disk write.
-    fn prewrite(
-        &self,
-        transaction: Timestamp,
-        start: Timestamp,
-        primary: ShardId,
-        held: &[(Arc<Shard>, Vec<Mutation>)],
-        durability: Durability,
-    ) -> Result<()> {
-        let one = |(shard, mutations): &(Arc<Shard>, Vec<Mutation>)| -> Result<()> {
-            let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
-            shard.apply(&command, durability).map_err(|error| self.explain(error))?;
-            // The intents must be there when the primary's record says that they are committed.
-            if durability == Durability::Buffered { shard.flush_log() } else { Ok(()) }
-        };
-        std::thread::scope(|scope| {
-            let mut shards = held.iter();
-            let first = shards.next();
-            let others: Vec<_> = shards.map(|part| scope.spawn(move || one(part))).collect();
-            let mut outcome = first.map_or(Ok(()), one);
-            for other in others {
-                let done = other.join().unwrap_or_else(|_| Err(Error::internal("a prewrite panicked")));
-                outcome = outcome.and(done);
-            }
-            outcome
-        })
-    }
-
     /// A failed command in the user's words, with the key of a conflict.
-    fn explain(&self, error: ApplyError) -> Error {
+    pub(crate) fn explain(&self, error: ApplyError) -> Error {
         let ApplyError::Conflict { key } = &error else { return apply_error(error) };
         let schemas = self.schemas();
         let table = table_of(key);

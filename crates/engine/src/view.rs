@@ -65,6 +65,12 @@ impl ReadView {
         self.layout.shard_of(key)?.get(key, &view, found)
     }
 
+    /// Whether the newest version of a key was there at `since` already.
+    pub(crate) fn is_unchanged(&self, key: &[u8], since: Timestamp) -> Result<bool> {
+        let view = View { read: self.read, hidden: &[], lock_timeout: self.lock_timeout, map: None };
+        self.layout.shard_of(key)?.is_unchanged(key, since, &view)
+    }
+
     /// Rows and bytes of a table, where they are known exactly for this view without reading it.
     pub(crate) fn exact_count(&self, table: TableId) -> Option<(i64, i64)> {
         let loading =

@@ -106,6 +106,7 @@ fn status(state: SqlState) -> StatusCode {
         S::InsufficientPrivilege => StatusCode::FORBIDDEN,
         S::UndefinedTable | S::UndefinedObject | S::UndefinedFile => StatusCode::NOT_FOUND,
         S::SerializationFailure
+        | S::DeadlockDetected
         | S::UniqueViolation
         | S::DuplicateTable
         | S::DuplicateColumn

@@ -94,6 +94,8 @@ sql_states! {
     CardinalityViolation = "21000";
     /// Another transaction changed the same row first: retry.
     SerializationFailure = "40001";
+    /// Transactions wait for each other's rows, and this one was chosen to fail: retry.
+    DeadlockDetected = "40P01";
     /// The transaction failed earlier and takes nothing but ROLLBACK.
     InFailedTransaction = "25P02";
     /// BEGIN inside a transaction.
@@ -207,7 +209,7 @@ impl Error {
 
     /// Whether the same transaction, tried again from its start, may succeed.
     pub fn is_retryable(&self) -> bool {
-        self.state == SqlState::SerializationFailure
+        matches!(self.state, SqlState::SerializationFailure | SqlState::DeadlockDetected)
     }
 }
 

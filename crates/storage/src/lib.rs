@@ -34,7 +34,7 @@ pub mod store;
 
 pub use activity::Activity;
 pub use command::{Command, Mutation, Operation};
-pub use commit_log::{CommitLog, LoggedCommit};
+pub use commit_log::{CommitLog, LoggedCommit, Unapplied};
 pub use counters::SlotCount;
 pub use failure::{ApplyError, storage_error};
 pub use load::SortedRows;

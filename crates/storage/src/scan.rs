@@ -208,6 +208,19 @@ impl Shard {
         self.history_row(key, view, found)
     }
 
+    /// Whether a view sees of a key what was to be seen at `since`, and nothing newer is there.
+    ///
+    /// # Errors
+    /// As [`Shard::get`].
+    pub fn is_unchanged(&self, key: &[u8], since: Timestamp, view: &View<'_>) -> Result<bool> {
+        self.locks().wait_for_key(key, view.read, || view.deadline())?;
+        let version = self.version(key)?;
+        if self.is_moving() {
+            self.check_read(slot_of(key, self.slot_bits()), view.read)?;
+        }
+        Ok(version.is_none_or(|version| version <= since))
+    }
+
     /// The version before the newest ones, where it is visible.
     fn history_row<T>(&self, key: &[u8], view: &View<'_>, found: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
         let mut options = ReadOptions::default();

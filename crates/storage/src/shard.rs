@@ -599,24 +599,34 @@ impl Shard {
         self.db.latest_sequence_number()
     }
 
-    /// Applies a commit of the commit log, unless the shard has it; returns whether it hadn't.
+    /// Applies the shard's part of a commit that is in the commit log, as far as the shard hasn't it; returns whether
+    /// anything was missing. The caller holds the keys in [`Shard::locks`], or is alone.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn replay(&self, commit: Timestamp, mutations: &[Mutation]) -> Result<bool> {
-        // A commit is one batch: it is there as a whole or not at all.
-        let ownership = self.ownership();
-        // What has left since is its new owner's, and was on disk before it left.
-        let Some(first) = mutations.first().filter(|m| ownership.owned().contains(slot_of(&m.key, self.bits))) else {
-            return Ok(false);
-        };
-        if self.version(&first.key)?.is_some_and(|version| version >= commit) {
+    pub fn apply_logged(&self, commit: Timestamp, mutations: &[Mutation]) -> Result<bool> {
+        let since = self.is_counting.then(Instant::now);
+        let mut changes = self.changes();
+        let before = Timestamp(commit.0 - 1);
+        for Mutation { key, operation } in mutations {
+            // What has left since is its new owner's, and was on disk before it left.
+            if !changes.ownership.owned().contains(slot_of(key, self.bits)) {
+                continue;
+            }
+            match self.stage(&mut changes, key, operation, before, commit) {
+                // This version is here, or a later one.
+                Ok(()) | Err(ApplyError::Conflict { .. }) => {}
+                Err(ApplyError::Failed(error)) => return Err(error),
+            }
+        }
+        since.into_iter().for_each(|since| self.activity.busy(since));
+        if changes.batch.is_empty() {
             return Ok(false);
         }
-        match self.commit_one_phase(Timestamp::MAX, commit, mutations, Durability::Buffered) {
+        match self.write(changes, commit, Durability::Buffered) {
             Ok(()) => Ok(true),
             Err(ApplyError::Failed(error)) => Err(error),
-            Err(ApplyError::Conflict { .. }) => Err(Error::internal("a commit conflicts with itself")),
+            Err(ApplyError::Conflict { .. }) => Err(Error::internal("a write has no conflicts")),
         }
     }
 

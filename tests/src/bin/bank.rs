@@ -25,7 +25,7 @@ mod moves;
 
 use client::{numbers, rows};
 use evenkeel_engine::{Database, OpenOptions, Session};
-use evenkeel_model::{Error, Result, SqlState};
+use evenkeel_model::{Error, Result};
 use moment::{Aim, Moment};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -76,7 +76,7 @@ impl Bank {
         for statement in statements {
             match rows(session, statement).await {
                 Ok(_) => {}
-                Err(error) if error.state == SqlState::SerializationFailure => {
+                Err(error) if error.is_retryable() => {
                     rows(session, "ROLLBACK").await?;
                     return Ok(false);
                 }

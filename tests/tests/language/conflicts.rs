@@ -1,7 +1,7 @@
 //! Sessions that get in each other's way, and what makes a statement stop.
 //!
-//! WHAT MAY NEVER HAPPEN: two transactions that wrote one row both commit; an increment is lost; a reader sees half of
-//! a transfer; a statement that was asked to stop goes on.
+//! WHAT MAY NEVER HAPPEN: two transactions that wrote one row without seeing each other both commit; an increment is lost; a
+//! reader sees half of a transfer; a statement that was asked to stop goes on.
 
 use evenkeel_engine::{Answer, Session};
 use evenkeel_model::{Error, SqlState};
@@ -62,22 +62,196 @@ async fn accounts(shards: u32, rows: u32) -> Temporary {
     database
 }
 
+const TAKE_SEVEN: &str = "UPDATE accounts SET balance = balance + 10 WHERE id = 7";
+
+/// Waits until a session waits for a row.
+async fn row_is_waited_for(session: &Session) {
+    let query = "QUERY SYSTEM.LOCKS WHERE mode = 'row' AND NOT granted SELECT table_name, waits_for";
+    let search = async {
+        while !lines(session, query).await.iter().any(|line| line.starts_with("accounts|")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    patiently("the list of locks", search).await;
+}
+
+/// A statement that goes on while its session's block waits.
+fn begun(session: Session, statement: &'static str) -> tokio::task::JoinHandle<(Session, Result<String, Error>)> {
+    tokio::spawn(async move {
+        let outcome = patiently(statement, run(&session, statement)).await.map(|answered| answered.tag);
+        (session, outcome)
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_second_writer_of_a_row_is_told_to_retry() {
+async fn the_second_writer_of_a_row_goes_on_from_what_the_first_has_left() {
     for shards in [1, 4] {
         let database = accounts(shards, 10).await;
         let (first, second) = (database.session(), database.session());
-        for session in [&first, &second] {
-            lines(session, "BEGIN").await;
-            lines(session, "UPDATE accounts SET balance = balance + 1 WHERE id = 7").await;
-        }
+        lines(&first, "BEGIN").await;
+        lines(&first, "UPDATE accounts SET balance = balance + 1 WHERE id = 7").await;
+        lines(&second, "BEGIN").await;
+        assert_eq!(lines(&second, "SELECT balance FROM accounts WHERE id = 3").await, ["100"]);
+        let second = begun(second, TAKE_SEVEN);
+        row_is_waited_for(&first).await;
+        lines(&first, "UPDATE accounts SET balance = balance + 1 WHERE id = 8").await;
         lines(&first, "COMMIT").await;
-        let error = refused(&second, "COMMIT", SqlState::SerializationFailure).await;
+        let (second, outcome) = second.await.unwrap();
+        assert_eq!(outcome.unwrap(), "UPDATE 1");
+        for (id, balance) in [(3, "100"), (7, "111"), (8, "101")] {
+            let query = format!("SELECT balance FROM accounts WHERE id = {id}");
+            assert_eq!(lines(&second, &query).await, [balance], "{query}");
+        }
+        lines(&second, "COMMIT").await;
+        assert_eq!(lines(&first, "SELECT sum(balance) FROM accounts").await, ["1012"]);
+        assert!(lines(&first, "QUERY SYSTEM.LOCKS").await.is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_has_looked_at_what_changed_is_told_to_retry() {
+    for (looks, another) in [
+        ("SELECT count(*) FROM accounts", "SELECT 1"),
+        ("SELECT balance FROM accounts WHERE id = 7", "SELECT 1"),
+        ("SELECT balance FROM accounts WHERE id = 3", "UPDATE accounts SET balance = 0 WHERE id = 3"),
+        ("SELECT balance FROM accounts WHERE id = 50", "INSERT INTO accounts VALUES (50, 1)"),
+        ("INSERT INTO accounts VALUES (50, 2)", "INSERT INTO accounts VALUES (50, 1)"),
+        ("UPDATE accounts SET balance = 1 WHERE id = 50", "INSERT INTO accounts VALUES (50, 1)"),
+        ("DELETE FROM accounts WHERE id = 3", "SELECT 1"),
+    ] {
+        let database = accounts(4, 10).await;
+        let (first, second) = (database.session(), database.session());
+        lines(&second, "BEGIN").await;
+        lines(&second, looks).await;
+        lines(&first, "UPDATE accounts SET balance = balance + 1 WHERE id = 7").await;
+        lines(&first, another).await;
+        let error = refused(&second, TAKE_SEVEN, SqlState::SerializationFailure).await;
         let detail = error.detail.clone().unwrap_or_default();
         assert!(detail.contains('7') && detail.contains("accounts"), "{}", spelled(&error));
         assert!(error.hint.clone().unwrap_or_default().contains("retry"), "{}", spelled(&error));
+        refused(&second, "SELECT 1", SqlState::InFailedTransaction).await;
+        lines(&second, "ROLLBACK").await;
         assert_eq!(lines(&second, "SELECT balance FROM accounts WHERE id = 7").await, ["101"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_was_given_back_unchanged_is_no_conflict() {
+    let database = accounts(4, 10).await;
+    let (first, second) = (database.session(), database.session());
+    lines(&first, "BEGIN").await;
+    lines(&first, "UPDATE accounts SET balance = 0 WHERE id = 7").await;
+    lines(&second, "BEGIN").await;
+    lines(&second, "SELECT count(*) FROM accounts").await;
+    let second = begun(second, TAKE_SEVEN);
+    row_is_waited_for(&first).await;
+    // A block that has failed and has no savepoint is in nobody's way.
+    refused(&first, "SELECT 1 / 0", SqlState::DivisionByZero).await;
+    let (second, outcome) = second.await.unwrap();
+    outcome.unwrap();
+    lines(&second, "COMMIT").await;
+    assert_eq!(lines(&second, "SELECT balance FROM accounts WHERE id = 7").await, ["110"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_outside_a_block_waits_for_the_row_too() {
+    let database = accounts(4, 10).await;
+    let (first, second) = (database.session(), database.session());
+    lines(&first, "BEGIN").await;
+    lines(&first, "SAVEPOINT s").await;
+    lines(&first, "UPDATE accounts SET balance = balance + 1 WHERE id = 7").await;
+    // With a savepoint it may go on.
+    refused(&first, "SELECT 1 / 0", SqlState::DivisionByZero).await;
+    lines(&second, "SET shard_lock_timeout = '20ms'").await;
+    let error = refused(&second, TAKE_SEVEN, SqlState::LockNotAvailable).await;
+    assert!(error.detail.clone().unwrap_or_default().contains("session"), "{}", spelled(&error));
+    lines(&second, "SET shard_lock_timeout = '60s'").await;
+    let second = begun(second, TAKE_SEVEN);
+    row_is_waited_for(&database.session()).await;
+    for statement in ["ROLLBACK TO s", "UPDATE accounts SET balance = balance + 2 WHERE id = 7", "COMMIT"] {
+        lines(&first, statement).await;
+    }
+    let (second, outcome) = second.await.unwrap();
+    outcome.unwrap();
+    assert_eq!(lines(&second, "SELECT balance FROM accounts WHERE id = 7").await, ["112"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_goes_away_gives_its_rows_back() {
+    let database = accounts(4, 10).await;
+    let (first, second) = (database.session(), database.session());
+    lines(&first, "BEGIN").await;
+    lines(&first, "UPDATE accounts SET balance = balance + 1 WHERE id = 7").await;
+    let looking = database.session();
+    let second = begun(second, TAKE_SEVEN);
+    row_is_waited_for(&looking).await;
+    drop(first);
+    let (second, outcome) = second.await.unwrap();
+    outcome.unwrap();
+    assert_eq!(lines(&second, "SELECT balance FROM accounts WHERE id = 7").await, ["110"]);
+}
+
+/// Two rows are changed in one block, always alike; a block that reads one, waits for a third, and reads the other must
+/// find them alike, whether its snapshot rises meanwhile or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_rises_shows_what_was_seen_before() {
+    const ROUNDS: usize = 60;
+    let database = accounts(4, 10).await;
+    let writers = (0..3).map(|_| {
+        let session = database.session();
+        tokio::spawn(async move {
+            let mut done = 0;
+            while done < ROUNDS {
+                let statements = [
+                    "BEGIN",
+                    "UPDATE accounts SET balance = balance + 1 WHERE id = 1",
+                    "UPDATE accounts SET balance = balance + 1 WHERE id = 2",
+                    TAKE_SEVEN,
+                    "COMMIT",
+                ];
+                for statement in statements {
+                    lines(&session, statement).await;
+                }
+                done += 1;
+            }
+        })
+    });
+    let readers = (0..3).map(|_| {
+        let session = database.session();
+        tokio::spawn(async move {
+            let (mut risen, mut refused) = (0, 0);
+            for _ in 0..ROUNDS {
+                lines(&session, "BEGIN").await;
+                let one = lines(&session, "SELECT balance FROM accounts WHERE id = 1").await;
+                match run(&session, TAKE_SEVEN).await {
+                    Ok(_) => risen += 1,
+                    Err(error) => {
+                        assert!(error.is_retryable(), "{}", spelled(&error));
+                        lines(&session, "ROLLBACK").await;
+                        refused += 1;
+                        continue;
+                    }
+                }
+                assert_eq!(one, lines(&session, "SELECT balance FROM accounts WHERE id = 2").await);
+                assert_eq!(one, lines(&session, "SELECT balance FROM accounts WHERE id = 1").await);
+                lines(&session, "COMMIT").await;
+            }
+            (risen, refused)
+        })
+    });
+    let (writers, readers): (Vec<_>, Vec<_>) = (writers.collect(), readers.collect());
+    for writer in writers {
+        patiently("the writers", writer).await.expect("no block of rows that it looks at by key alone fails");
+    }
+    let mut taken = 3 * ROUNDS;
+    for reader in readers {
+        let (risen, _) = patiently("the readers", reader).await.expect("a block sees one state");
+        taken += risen;
+    }
+    let session = database.session();
+    let expected = format!("{}|{}", 2 * (100 + 3 * ROUNDS), 100 + 10 * taken);
+    let sums = "SELECT sum(balance) FILTER (WHERE id <= 2), sum(balance) FILTER (WHERE id = 7) FROM accounts";
+    assert_eq!(lines(&session, sums).await, [expected]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,20 +267,24 @@ async fn a_conflict_on_one_shard_takes_back_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writers_in_opposite_order_do_not_wait_for_each_other() {
+async fn of_blocks_that_wait_for_each_other_one_is_told() {
     let database = accounts(4, 20).await;
     let (first, second) = (database.session(), database.session());
-    for (session, order) in [(&first, [3, 17]), (&second, [17, 3])] {
+    for (session, id) in [(&first, 3), (&second, 17)] {
         lines(session, "BEGIN").await;
-        for id in order {
-            lines(session, &format!("UPDATE accounts SET balance = balance + {id} WHERE id = {id}")).await;
-        }
+        lines(session, &format!("UPDATE accounts SET balance = balance + {id} WHERE id = {id}")).await;
     }
-    let (one, other) =
-        patiently("two commits", async { tokio::join!(run(&first, "COMMIT"), run(&second, "COMMIT")) }).await;
-    let states: Vec<_> = [one, other].into_iter().filter_map(|end| end.err().map(|error| error.state)).collect();
-    assert_eq!(states, [SqlState::SerializationFailure]);
-    assert_eq!(lines(&first, "SELECT sum(balance) FROM accounts").await, ["2020"]);
+    let first = begun(first, "UPDATE accounts SET balance = balance + 17 WHERE id = 17");
+    row_is_waited_for(&second).await;
+    let circle = "UPDATE accounts SET balance = balance + 3 WHERE id = 3";
+    let error = refused(&second, circle, SqlState::DeadlockDetected).await;
+    assert!(error.hint.is_some(), "{}", spelled(&error));
+    // It has failed, and the other goes on before it is rolled back.
+    let (first, outcome) = first.await.unwrap();
+    outcome.unwrap();
+    lines(&first, "COMMIT").await;
+    lines(&second, "ROLLBACK").await;
+    assert_eq!(lines(&second, "SELECT sum(balance) FROM accounts").await, ["2020"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

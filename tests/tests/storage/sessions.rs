@@ -1,7 +1,9 @@
 //! Transactions of several sessions, interleaved one statement at a time, against a model (`snapshot-isolation`).
 //!
 //! The model of a transaction is a copy of all rows as they were at BEGIN, and its own writes over it. Every read must be
-//! that; COMMIT succeeds exactly when no row it wrote was written by a commit since BEGIN.
+//! that; COMMIT succeeds exactly when no row it wrote was written by a commit since BEGIN. An UPDATE by key holds the row
+//! until its block ends. If the row was written since BEGIN the block begins anew at now, where it has looked at single rows
+//! only and neither these nor those that it wrote were written since; otherwise it fails.
 
 use crate::client::{numbers, rows};
 use evenkeel_engine::{Database, Session};
@@ -9,9 +11,9 @@ use evenkeel_model::SqlState;
 use evenkeel_tests::Temporary;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 32;
 const STEPS: usize = 150;
 const SESSIONS: usize = 3;
 const KEYS: i64 = 10;
@@ -26,6 +28,10 @@ struct Open {
     writes: Writes,
     savepoints: Vec<(u8, Writes)>,
     failed: bool,
+    /// Keys that it keeps others from updating.
+    held: BTreeSet<i64>,
+    /// Keys that it has looked at; `None` when it has looked at everything.
+    read: Option<BTreeSet<i64>>,
 }
 
 /// What is committed, and when each row was last written.
@@ -34,6 +40,9 @@ struct Committed {
     rows: Rows,
     written: BTreeMap<i64, u64>,
     commits: u64,
+    /// How often a block began anew, and how often a statement found its row held.
+    renewed: u64,
+    kept_off: u64,
 }
 
 fn overlay(snapshot: &Rows, writes: &Writes) -> Rows {
@@ -48,9 +57,28 @@ fn overlay(snapshot: &Rows, writes: &Writes) -> Rows {
 }
 
 impl Committed {
+    fn is_written_since(&self, start: u64, key: &i64) -> bool {
+        self.written.get(key).is_some_and(|at| *at > start)
+    }
+
+    /// What an UPDATE by key does before it looks at the row.
+    fn hold(&mut self, open: &mut Open, key: i64) -> Result<(), SqlState> {
+        open.held.insert(key);
+        if self.is_written_since(open.start, &key) {
+            let read = open.read.as_ref().ok_or(SqlState::SerializationFailure)?;
+            if read.iter().chain(open.writes.keys()).any(|key| self.is_written_since(open.start, key)) {
+                return Err(SqlState::SerializationFailure);
+            }
+            (open.start, open.snapshot) = (self.commits, self.rows.clone());
+            self.renewed += 1;
+        }
+        open.note(Some(key));
+        Ok(())
+    }
+
     /// Whether a transaction that began at `start` may commit these writes; if so they are committed.
     fn commit(&mut self, start: u64, writes: &Writes) -> bool {
-        if writes.keys().any(|key| self.written.get(key).is_some_and(|at| *at > start)) {
+        if writes.keys().any(|key| self.is_written_since(start, key)) {
             return false;
         }
         self.commits += 1;
@@ -71,6 +99,8 @@ impl Committed {
             writes: Writes::new(),
             savepoints: Vec::new(),
             failed: false,
+            held: BTreeSet::new(),
+            read: Some(BTreeSet::new()),
         }
     }
 }
@@ -99,19 +129,28 @@ fn some_rows(random: &mut StdRng) -> Vec<(i64, i64)> {
 }
 
 impl Action {
-    fn choose(random: &mut StdRng, open: bool) -> Self {
+    /// `is_by_key`: blocks look at and change single rows.
+    fn choose(random: &mut StdRng, open: bool, is_by_key: bool) -> Self {
         let key = random.random_range(0..KEYS);
         let savepoint = random.random_range(0..2);
         if !open && random.random_bool(0.5) {
             return Self::Begin;
         }
         if open && random.random_bool(0.35) {
-            return match random.random_range(0..9) {
+            // Savepoints make long blocks of which most are failed; these are to meet each other.
+            return match random.random_range(0..if is_by_key { 5 } else { 9 }) {
                 0..=2 => Self::Commit,
                 3 => Self::Rollback,
                 4..=5 => Self::Savepoint(savepoint),
                 6..=7 => Self::RollbackTo(savepoint),
                 _ => Self::Release(savepoint),
+            };
+        }
+        if open && is_by_key && random.random_bool(0.9) {
+            return if random.random_bool(0.3) {
+                Self::Read(Some(key))
+            } else {
+                Self::Put { key, value: random.random_range(0..100) }
             };
         }
         match random.random_range(0..12) {
@@ -176,6 +215,22 @@ impl Action {
 }
 
 impl Open {
+    fn note(&mut self, key: Option<i64>) {
+        match (key, &mut self.read) {
+            (Some(key), Some(read)) => {
+                read.insert(key);
+            }
+            (_, read) => *read = None,
+        }
+    }
+
+    fn fail(&mut self) {
+        self.failed = true;
+        if self.savepoints.is_empty() {
+            self.held.clear();
+        }
+    }
+
     /// Savepoints and what goes back to them.
     fn savepoint(&mut self, action: &Action) -> Result<(), SqlState> {
         let (Action::Savepoint(name) | Action::RollbackTo(name) | Action::Release(name)) = action else {
@@ -201,7 +256,18 @@ impl Open {
 }
 
 /// What the model says of a statement.
-fn expect(action: &Action, open: &mut Option<Open>, committed: &mut Committed) -> Result<Vec<Vec<i64>>, SqlState> {
+fn expect(
+    action: &Action,
+    who: usize,
+    blocks: &mut [Option<Open>],
+    committed: &mut Committed,
+) -> Result<Vec<Vec<i64>>, SqlState> {
+    let held = |key| {
+        let mut others = blocks.iter().enumerate().filter(|(block, _)| *block != who);
+        others.any(|(_, open)| open.as_ref().is_some_and(|open| open.held.contains(key)))
+    };
+    let is_held = matches!(action, Action::Put { key, .. } if held(key));
+    let open = &mut blocks[who];
     match action {
         Action::Begin => *open = Some(committed.begin()),
         Action::Rollback => *open = None,
@@ -213,15 +279,38 @@ fn expect(action: &Action, open: &mut Option<Open>, committed: &mut Committed) -
         }
         action => {
             let Some(open) = open else {
+                if is_held {
+                    committed.kept_off += 1;
+                    return Err(SqlState::LockNotAvailable);
+                }
                 let (answer, writes) = action.outcome(&committed.rows)?;
                 assert!(committed.commit(committed.commits, &writes));
                 return Ok(answer);
             };
             let outcome = open.savepoint(action).and_then(|()| {
-                let failed = open.failed.then_some(SqlState::InFailedTransaction);
-                failed.map_or_else(|| action.outcome(&overlay(&open.snapshot, &open.writes)), Err)
+                if open.failed {
+                    return Err(SqlState::InFailedTransaction);
+                }
+                match action {
+                    Action::Put { .. } if is_held => {
+                        committed.kept_off += 1;
+                        return Err(SqlState::LockNotAvailable);
+                    }
+                    Action::Put { key, .. } => committed.hold(open, *key)?,
+                    Action::Read(Some(key)) => open.note(Some(*key)),
+                    Action::Insert(rows) if rows.len() == 1 => {
+                        let (key, _) = rows[0];
+                        let is_there = overlay(&open.snapshot, &open.writes).contains_key(&key);
+                        open.note((!is_there).then_some(key));
+                    }
+                    Action::Savepoint(_) | Action::RollbackTo(_) | Action::Release(_) => {}
+                    _ => open.note(None),
+                }
+                action.outcome(&overlay(&open.snapshot, &open.writes))
             });
-            open.failed |= outcome.is_err();
+            if outcome.is_err() {
+                open.fail();
+            }
             let (answer, writes) = outcome?;
             open.writes.extend(writes);
             return Ok(answer);
@@ -230,25 +319,30 @@ fn expect(action: &Action, open: &mut Option<Open>, committed: &mut Committed) -
     Ok(Vec::new())
 }
 
-async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
+/// Plays one story; returns how often a block began anew, and how often a statement found its row held.
+async fn interleave(database: &std::sync::Arc<Database>, seed: u64) -> (u64, u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let table = format!("t{seed}");
     let sessions: Vec<_> = (0..SESSIONS).map(|number| Session::new(database, &format!("s{number}"))).collect();
     rows(&sessions[0], &format!("CREATE TABLE {table} (k BIGINT PRIMARY KEY, v BIGINT NOT NULL)"))
         .await
         .expect("a statement");
+    for session in &sessions {
+        // One statement at a time: who finds a row held would wait for ever.
+        rows(session, "SET shard_lock_timeout = '1ms'").await.expect("a statement");
+    }
     let mut open: Vec<Option<Open>> = (0..SESSIONS).map(|_| None).collect();
     let mut committed = Committed::default();
     let mut story = Vec::new();
     for _ in 0..STEPS {
         let who = random.random_range(0..SESSIONS);
-        let action = Action::choose(&mut random, open[who].is_some());
+        let action = Action::choose(&mut random, open[who].is_some(), seed.is_multiple_of(2));
         let text = action.text(&table);
         story.push(format!("{who}: {text}"));
         let answer = numbers(&sessions[who], &text).await.map_err(|error| error.state);
         let answer =
             if matches!(action, Action::Read(_) | Action::Count) { answer } else { answer.map(|_| Vec::new()) };
-        let expected = expect(&action, &mut open[who], &mut committed);
+        let expected = expect(&action, who, &mut open, &mut committed);
         assert_eq!(answer, expected, "seed {seed}, at the end of\n{}", story.join("\n"));
     }
     for session in &sessions {
@@ -257,6 +351,7 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) {
     let left = numbers(&sessions[0], &format!("SELECT k, v FROM {table} ORDER BY k")).await.expect("a statement");
     let expected: Vec<_> = committed.rows.iter().map(|(key, value)| vec![*key, *value]).collect();
     assert_eq!(left, expected, "seed {seed}, after\n{}", story.join("\n"));
+    (committed.renewed, committed.kept_off)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -264,7 +359,10 @@ async fn interleaved_transactions_are_isolated() {
     let home = Temporary::new(4);
     let quick = home.session();
     rows(&quick, "ALTER SYSTEM SET synchronous_commit = off").await.expect("a statement");
+    let (mut renewed, mut kept_off) = (0, 0);
     for seed in 0..SEEDS {
-        interleave(home.database(), seed).await;
+        let happened = interleave(home.database(), seed).await;
+        (renewed, kept_off) = (renewed + happened.0, kept_off + happened.1);
     }
+    assert!(renewed >= SEEDS && kept_off >= SEEDS, "{renewed} blocks began anew, {kept_off} rows were held");
 }

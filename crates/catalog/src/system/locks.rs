@@ -1,19 +1,19 @@
 use crate::{Instant, SYSTEM, Snapshot};
 
 computed_table! { SYSTEM, "locks",
-    /// One row a table that a session keeps from changing, or waits for; rows are held by a COMMIT only, until it is on disk.
+    /// One row a table, or a row of a table, that a session keeps from changing, or waits for.
     struct Row {
         /// The session that holds it or waits for it.
         session_id: i64,
-        /// The table.
+        /// The table, or that of the row.
         table_name: String,
         /// `shared`: it writes rows, and the schema stays as it is; `exclusive`: it loads rows or changes the schema, and
-        /// nobody else writes.
+        /// nobody else writes; `row`: its transaction changes this row, and until it ends nobody else does by the row's key.
         mode: String,
         /// Whether it has the lock; otherwise it waits for it.
         granted: bool,
-        /// Sessions that it waits for, as `3, 5`: those that hold the table, and those that came earlier; NULL when it waits for
-        /// none.
+        /// Sessions that it waits for, as `3, 5`: those that hold the table or row, and those that came earlier; NULL when it
+        /// waits for none.
         waits_for: Option<String>,
         /// Since when it has the lock, or waits for it.
         since: Instant,

@@ -4,6 +4,7 @@ use super::{Identity, Need, needs};
 use crate::pg::Shown;
 use crate::planning::Names;
 use crate::session::{SessionInner, SessionState};
+use crate::view::ReadView;
 use evenkeel_model::{Error, Privilege, Result};
 use evenkeel_pql::StatementKind;
 use std::sync::Arc;
@@ -41,8 +42,17 @@ impl SessionInner {
 
     /// The names that a statement of the session can use.
     pub(crate) fn names(&self, state: &SessionState) -> Names {
+        self.names_under(self.view(state), state)
+    }
+
+    /// The names that a statement of the session can use that is looked at and not carried out.
+    pub(crate) fn names_unread(&self, state: &SessionState) -> Names {
+        self.names_under(self.view_of_rows(state), state)
+    }
+
+    fn names_under(&self, view: ReadView, state: &SessionState) -> Names {
         let shown = Arc::new(Shown::new(&self.database, state.identity.clone(), self.id));
-        Names { shown, ..Names::new(self.view(state), state.identity.clone()) }
+        Names { shown, ..Names::new(view, state.identity.clone()) }
     }
 
     /// Decides whether a statement may be carried out, before anything else is done for it.

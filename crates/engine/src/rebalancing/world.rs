@@ -151,7 +151,7 @@ impl Topology for Process<'_> {
     /// The shards have every commit, and no record of a transaction that began in one of them is looked up any more.
     fn settle_commits(&self) -> Result<()> {
         self.0.sync()?;
-        self.0.mark_log(self.0.log_last())
+        self.0.mark_log(self.0.log().applied())
     }
 }
 

@@ -6,15 +6,20 @@
 //! writes the records and nothing about the file.
 //!
 //! ```text
-//!   commit ─▶ applied to its shard, in memory ─▶ submit ─▶ │ write + sync, one group after another │ ─▶ done
-//!                                                                      log/0, log/1, in turn
+//!   one shard:      apply, in memory ─▶ submit ─▶ │ write + sync, one group │ ─▶ done
+//!   several shards:               submit_first ─▶ │ after another           │ ─▶ apply to each, in memory ─▶ done
+//!                                                    log/0, log/1, in turn
 //!   mark    ─▶ every shard syncs its own log ─▶ "all up to record n is in the shards" ─▶ the segment may be used again
 //!   restart ─▶ records after the mark are applied again, where a shard lost them
 //! ```
 //!
-//! WHAT MAY NEVER HAPPEN: a commit whose `done` was told of success is in neither the log nor its shard's files
-//! (`acked-is-durable`); a segment is used again before its records are; a record that was synced is passed over in
-//! silence because the file is damaged.
+//! A commit to one shard is one batch there: it is whole wherever it is. One to several shards is whole in the log alone, so
+//! the log has it before any of them does: whatever a crash leaves of its parts, the record brings the others.
+//!
+//! WHAT MAY NEVER HAPPEN: a commit whose `done` was told of success is in neither the log nor its shards' files
+//! (`acked-is-durable`); a shard has a part of a commit whose record is lost while another shard has not
+//! (`snapshot-isolation`); a segment is used again before its records are in the shards; a record that was synced is
+//! passed over in silence because the file is damaged.
 //!
 //! A record is `length (4) · magic (4) · number (8) · group (8) · check (8) · payload`, padded to eight bytes. Numbers
 //! ascend by one within a process and jump to the next multiple of 2³² with every start, so that what a segment held
@@ -22,10 +27,15 @@
 //! record that can't be read ends the log, unless a record of a later group stands behind it. Then it had been synced,
 //! and the file is damaged.
 
-use crate::command::{Mutation, Operation};
+mod record;
+
+pub use record::{LoggedCommit, Part, read};
+
 use crate::shard::Durability;
-use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
+use evenkeel_model::{Error, Result, SqlState, Timestamp};
 use parking_lot::{Condvar, Mutex};
+use record::{append, record_bytes};
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -33,7 +43,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Large enough that marks are rare, small enough that a restart reads both segments in no time.
 const SEGMENT_BYTES: u64 = 16 << 20;
@@ -44,8 +53,9 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 const MARK_AFTER: Duration = Duration::from_secs(1);
 const MARK_BYTES: u64 = SEGMENT_BYTES / 2;
 
-const MAGIC: u32 = 0x4B4C_5645;
-const HEADER: usize = 32;
+/// What is written at once. One write goes on to another segment at most once, so that it never waits for a mark of what it
+/// has written itself.
+const GROUP_BYTES_MAX: usize = SEGMENT_BYTES as usize / 4;
 
 /// The number of a record.
 pub type RecordNumber = u64;
@@ -53,60 +63,23 @@ pub type RecordNumber = u64;
 /// What is told when a commit is durable, or why it is not.
 pub type Done = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// A commit to one shard, as the log keeps it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LoggedCommit {
-    pub shard: ShardId,
-    pub commit: Timestamp,
-    pub mutations: Vec<Mutation>,
+/// A commit that goes into its shards once the log has it. The log calls it on its own threads.
+pub trait Unapplied: Send {
+    /// The record is durable: puts the commit into its shards. After an error it is called again before the next mark, and
+    /// marks wait for it; what a shard has already must not be applied twice.
+    ///
+    /// # Errors
+    /// What a shard's disk says.
+    fn apply(&mut self) -> Result<()>;
+
+    /// The record could not be written: it may be in the log or not.
+    fn not_logged(self: Box<Self>, why: Error);
 }
 
-impl LoggedCommit {
-    /// The bytes of a record's payload.
-    pub fn encode(shard: ShardId, commit: Timestamp, mutations: &[Mutation]) -> Vec<u8> {
-        let size = |mutation: &Mutation| match &mutation.operation {
-            Operation::Put(row) => mutation.key.len() + row.len() + 8,
-            Operation::Delete => mutation.key.len() + 8,
-        };
-        let mut bytes = Vec::with_capacity(16 + mutations.iter().map(size).sum::<usize>());
-        bytes.extend_from_slice(&shard.0.to_le_bytes());
-        bytes.extend_from_slice(&commit.0.to_le_bytes());
-        for Mutation { key, operation } in mutations {
-            bytes.extend_from_slice(&(key.len() as u32).to_le_bytes());
-            match operation {
-                // A length of zero is a deletion.
-                Operation::Put(row) => bytes.extend_from_slice(&(row.len() as u32 + 1).to_le_bytes()),
-                Operation::Delete => bytes.extend_from_slice(&0_u32.to_le_bytes()),
-            }
-            bytes.extend_from_slice(key);
-            if let Operation::Put(row) = operation {
-                bytes.extend_from_slice(row);
-            }
-        }
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (shard, rest) = bytes.split_first_chunk::<4>()?;
-        let (commit, mut rest) = rest.split_first_chunk::<8>()?;
-        let mut mutations = Vec::new();
-        while !rest.is_empty() {
-            let (key_len, tail) = rest.split_first_chunk::<4>()?;
-            let (row_len, tail) = tail.split_first_chunk::<4>()?;
-            let (key, tail) = tail.split_at_checked(u32::from_le_bytes(*key_len) as usize)?;
-            let (operation, tail) = match u32::from_le_bytes(*row_len).checked_sub(1) {
-                None => (Operation::Delete, tail),
-                Some(len) => {
-                    let (row, tail) = tail.split_at_checked(len as usize)?;
-                    (Operation::Put(row.to_vec()), tail)
-                }
-            };
-            mutations.push(Mutation { key: key.to_vec(), operation });
-            rest = tail;
-        }
-        let (shard, commit) = (ShardId(u32::from_le_bytes(*shard)), Timestamp(u64::from_le_bytes(*commit)));
-        Some(Self { shard, commit, mutations })
-    }
+/// What follows once a record is durable.
+enum Then {
+    Tell(Done),
+    Apply(Box<dyn Unapplied>),
 }
 
 /// The log of an open database. Dropping it writes what was submitted, and stops.
@@ -137,8 +110,12 @@ struct Queue {
     marked: RecordNumber,
     /// Bytes since the last mark, and when the first of them came.
     unmarked: Option<(u64, Instant)>,
-    /// The lowest commit timestamps since the last mark, and of what the mark under way is about.
-    oldest: [Timestamp; 2],
+    /// The commit timestamps of the records behind `marked`.
+    unmarked_commits: VecDeque<(RecordNumber, Timestamp)>,
+    /// Records that came before their commit was applied, until it is.
+    unapplied: BTreeSet<RecordNumber>,
+    /// Of these, what a shard could not take.
+    stuck: Vec<(RecordNumber, Box<dyn Unapplied>)>,
     /// Why nothing can be written any more.
     broken: Option<Error>,
     stop: bool,
@@ -148,7 +125,46 @@ struct Waiting {
     number: RecordNumber,
     payload: Vec<u8>,
     durability: Durability,
-    done: Done,
+    then: Then,
+}
+
+impl Queue {
+    /// The last record up to which every commit is applied.
+    fn applied(&self) -> RecordNumber {
+        self.unapplied.first().copied().unwrap_or(self.next) - 1
+    }
+
+    fn push(&mut self, commit: Timestamp, payload: Vec<u8>, durability: Durability, then: Then) {
+        let number = self.next;
+        self.next += 1;
+        self.unmarked_commits.push_back((number, commit));
+        if let Then::Apply(_) = then {
+            self.unapplied.insert(number);
+        }
+        self.waiting.push(Waiting { number, payload, durability, then });
+    }
+
+    fn note_marked(&mut self, last: RecordNumber) {
+        self.marked = last;
+        while self.unmarked_commits.front().is_some_and(|(number, _)| *number <= last) {
+            self.unmarked_commits.pop_front();
+        }
+    }
+
+    /// What is written next: as much as goes into one group.
+    fn take_group(&mut self) -> Vec<Waiting> {
+        let mut bytes = 0;
+        let more = self.waiting.iter().skip(1).take_while(|waiting| {
+            bytes += record_bytes(waiting.payload.len());
+            bytes < GROUP_BYTES_MAX
+        });
+        let size = (1 + more.count()).min(self.waiting.len());
+        if size == self.waiting.len() {
+            std::mem::take(&mut self.waiting)
+        } else {
+            self.waiting.drain(..size).collect()
+        }
+    }
 }
 
 impl CommitLog {
@@ -168,7 +184,9 @@ impl CommitLog {
                 next,
                 marked: next - 1,
                 unmarked: None,
-                oldest: [Timestamp::MAX; 2],
+                unmarked_commits: VecDeque::new(),
+                unapplied: BTreeSet::new(),
+                stuck: Vec::new(),
                 broken: None,
                 stop: false,
             }),
@@ -189,19 +207,42 @@ impl CommitLog {
     /// Takes in a commit that its shard has applied; `done` is called on the log's thread once it is as durable as asked.
     /// After a failure of the log's disk `done` is called with it, and the commit must be made durable in its shard.
     pub fn submit(&self, commit: Timestamp, payload: Vec<u8>, durability: Durability, done: Done) {
+        if let Err((error, Then::Tell(done))) = self.push(commit, payload, durability, Then::Tell(done)) {
+            done(Err(error));
+        }
+    }
+
+    /// Takes in a commit that no shard has; once the record is on disk it is applied, on the log's thread.
+    pub fn submit_first(&self, commit: Timestamp, payload: Vec<u8>, unapplied: Box<dyn Unapplied>) {
+        if let Err((error, Then::Apply(unapplied))) =
+            self.push(commit, payload, Durability::Synced, Then::Apply(unapplied))
+        {
+            unapplied.not_logged(error);
+        }
+    }
+
+    /// Whether a record can't be written any more, as far as is known.
+    pub fn is_broken(&self) -> bool {
+        self.shared.queue.lock().broken.is_some()
+    }
+
+    fn push(
+        &self,
+        commit: Timestamp,
+        payload: Vec<u8>,
+        durability: Durability,
+        then: Then,
+    ) -> std::result::Result<(), (Error, Then)> {
         let mut queue = self.shared.queue.lock();
         if let Some(error) = queue.broken.clone() {
-            drop(queue);
-            return done(Err(error));
+            return Err((error, then));
         }
-        let number = queue.next;
-        queue.next += 1;
-        queue.oldest[0] = queue.oldest[0].min(commit);
-        queue.waiting.push(Waiting { number, payload, durability, done });
+        queue.push(commit, payload, durability, then);
         // The writer looks again before it sleeps: only the first has to wake it.
         if queue.waiting.len() == 1 {
             self.shared.writable.notify_one();
         }
+        Ok(())
     }
 
     /// Waits until everything that was submitted before is on disk.
@@ -219,17 +260,21 @@ impl CommitLog {
     /// forgotten before it is marked.
     pub fn oldest_unmarked(&self) -> Timestamp {
         let queue = self.shared.queue.lock();
-        queue.oldest[0].min(queue.oldest[1])
+        queue.unmarked_commits.iter().map(|(_, commit)| *commit).min().unwrap_or(Timestamp::MAX)
     }
 
-    /// The number of the last record that was submitted. Its commit, and all before, are applied.
-    pub fn last(&self) -> RecordNumber {
-        self.shared.queue.lock().next - 1
+    /// The last record up to which every commit is applied.
+    pub fn applied(&self) -> RecordNumber {
+        self.shared.queue.lock().applied()
     }
-}
 
-impl Drop for CommitLog {
-    fn drop(&mut self) {
+    /// Writes and applies what was submitted, and stops; returns what [`Self::applied`] is then.
+    pub fn close(mut self) -> RecordNumber {
+        self.stop();
+        self.applied()
+    }
+
+    fn stop(&mut self) {
         self.shared.queue.lock().stop = true;
         self.shared.writable.notify_all();
         self.shared.markable.notify_all();
@@ -242,10 +287,16 @@ impl Drop for CommitLog {
     }
 }
 
+impl Drop for CommitLog {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
 impl Shared {
     fn run_marks(&self, mark: &dyn Fn(RecordNumber) -> Result<()>) {
         loop {
-            let last = {
+            let stuck = {
                 let mut queue = self.queue.lock();
                 loop {
                     if queue.stop {
@@ -259,16 +310,14 @@ impl Shared {
                         Some(_) => break,
                     }
                 }
-                queue.unmarked = None;
-                queue.oldest = [Timestamp::MAX, queue.oldest[0].min(queue.oldest[1])];
-                queue.next - 1
+                std::mem::take(&mut queue.stuck)
             };
-            let outcome = mark(last);
+            let last = self.retry(stuck);
+            let outcome = last.map_or(Ok(()), mark);
             let mut queue = self.queue.lock();
             match outcome {
                 Ok(()) => {
-                    queue.marked = last;
-                    queue.oldest[1] = Timestamp::MAX;
+                    last.into_iter().for_each(|last| queue.note_marked(last));
                     self.writable.notify_all();
                 }
                 Err(_) => {
@@ -277,6 +326,43 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// Applies a commit whose record was written.
+    fn apply(&self, number: RecordNumber, mut unapplied: Box<dyn Unapplied>, logged: Result<()>) {
+        let stuck = match logged {
+            Ok(()) => unapplied.apply().err().map(|_| unapplied),
+            Err(why) => {
+                unapplied.not_logged(why);
+                None
+            }
+        };
+        let mut queue = self.queue.lock();
+        match stuck {
+            Some(unapplied) => queue.stuck.push((number, unapplied)),
+            None => {
+                queue.unapplied.remove(&number);
+            }
+        }
+    }
+
+    /// Applies what could not be applied; returns what can be marked, if anything can.
+    fn retry(&self, stuck: Vec<(RecordNumber, Box<dyn Unapplied>)>) -> Option<RecordNumber> {
+        for (number, mut unapplied) in stuck {
+            let applied = unapplied.apply();
+            let mut queue = self.queue.lock();
+            match applied {
+                Ok(()) => {
+                    queue.unapplied.remove(&number);
+                }
+                Err(_) => queue.stuck.push((number, unapplied)),
+            }
+        }
+        let mut queue = self.queue.lock();
+        let last = queue.applied();
+        // What is not applied yet is left to the next mark.
+        queue.unmarked = queue.unapplied.first().map(|_| (0, Instant::now()));
+        (last > queue.marked).then_some(last)
     }
 }
 
@@ -324,7 +410,7 @@ impl Writer {
                 while queue.waiting.is_empty() && !queue.stop {
                     shared.writable.wait(&mut queue);
                 }
-                (std::mem::take(&mut queue.waiting), queue.broken.clone())
+                (queue.take_group(), queue.broken.clone())
             };
             if group.is_empty() {
                 return;
@@ -333,7 +419,12 @@ impl Writer {
             if let Err(error) = &outcome {
                 shared.queue.lock().broken.get_or_insert_with(|| error.clone());
             }
-            group.into_iter().for_each(|waiting| (waiting.done)(outcome.clone()));
+            for Waiting { number, then, .. } in group {
+                match then {
+                    Then::Tell(done) => done(outcome.clone()),
+                    Then::Apply(unapplied) => shared.apply(number, unapplied, outcome.clone()),
+                }
+            }
         }
     }
 
@@ -414,134 +505,12 @@ impl Shared {
     }
 }
 
-fn record_bytes(payload: usize) -> usize {
-    (HEADER + payload).next_multiple_of(8)
-}
-
-fn append(buffer: &mut Vec<u8>, number: RecordNumber, group: RecordNumber, payload: &[u8]) {
-    let end = buffer.len() + record_bytes(payload.len());
-    buffer.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    buffer.extend_from_slice(&MAGIC.to_le_bytes());
-    buffer.extend_from_slice(&number.to_le_bytes());
-    buffer.extend_from_slice(&group.to_le_bytes());
-    buffer.extend_from_slice(&check(number, group, payload).to_le_bytes());
-    buffer.extend_from_slice(payload);
-    buffer.resize(end, 0);
-}
-
-fn check(number: RecordNumber, group: RecordNumber, payload: &[u8]) -> u64 {
-    xxh3_64_with_seed(payload, number ^ group.rotate_left(32))
-}
-
-/// A record as it stands in a segment.
-struct Record<'a> {
-    number: RecordNumber,
-    group: RecordNumber,
-    payload: &'a [u8],
-}
-
-/// The record that starts at an offset, if a whole one does.
-fn record_at(bytes: &[u8], at: usize) -> Option<Record<'_>> {
-    let word =
-        |from: usize| bytes.get(at + from..at + from + 8)?.first_chunk::<8>().map(|word| u64::from_le_bytes(*word));
-    let first = word(0)?;
-    if (first >> 32) as u32 != MAGIC {
-        return None;
-    }
-    let len = (first & u64::from(u32::MAX)) as usize;
-    let (number, group, sum) = (word(8)?, word(16)?, word(24)?);
-    let payload = bytes.get(at + HEADER..at + HEADER + len)?;
-    (check(number, group, payload) == sum).then_some(Record { number, group, payload })
-}
-
-fn damaged(path: &Path, what: &str) -> Error {
-    Error::new(SqlState::DataCorrupted, "the commit log is damaged")
-        .with_detail(format!("{}: {what}", path.display()))
-        .with_hint("restore the directory from a backup; nothing was changed")
-}
-
-/// Reads the commits behind the record `marked`, in order, and the number of the last record.
-///
-/// # Errors
-/// XX001 for a log whose synced part can't be read.
-pub fn read(directory: &Path, marked: RecordNumber) -> Result<(Vec<LoggedCommit>, RecordNumber)> {
-    let mut chains = Vec::new();
-    let mut unreadable = Vec::new();
-    for at in 0..SEGMENTS {
-        let path = path(directory, at);
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => {
-                return Err(Error::new(SqlState::IoError, format!("cannot read {}: {error}", path.display())));
-            }
-        };
-        match chain(&path, &bytes)? {
-            Some(records) => chains.push(records),
-            None => unreadable.push((path, bytes)),
-        }
-    }
-    chains.sort_by_key(|records| records.first().map(|(number, _)| *number));
-    let mut last = marked;
-    let mut commits = Vec::new();
-    for (number, payload) in chains.into_iter().flatten().filter(|(number, _)| *number > marked) {
-        // Within a process numbers ascend by one; a start begins anew, and nothing before it is left to be marked.
-        let follows = if number >> 32 == last >> 32 { number == last + 1 } else { is_first(number) };
-        if !follows {
-            return Err(damaged(directory, &format!("record {} is missing", last + 1)));
-        }
-        last = number;
-        if !payload.is_empty() {
-            let commit = LoggedCommit::decode(&payload);
-            commits.push(commit.ok_or_else(|| damaged(directory, &format!("record {number} makes no sense")))?);
-        }
-    }
-    for (path, bytes) in unreadable {
-        // Whatever it held before is marked; its first write may have been torn.
-        if let Some(number) = later_group(&bytes, 8, last + 1).filter(|group| !is_first(*group)) {
-            return Err(damaged(&path, &format!("the records before {number} cannot be read")));
-        }
-    }
-    Ok((commits, last))
-}
-
-/// Whether a record is the first of a process.
-fn is_first(number: RecordNumber) -> bool {
-    number & u64::from(u32::MAX) == 0
-}
-
-/// Records with their numbers, in order.
-type Records = Vec<(RecordNumber, Vec<u8>)>;
-
-/// The records of a segment up to the first that isn't there; `None` where not even the first is.
-fn chain(path: &Path, bytes: &[u8]) -> Result<Option<Records>> {
-    let Some(first) = record_at(bytes, 0) else { return Ok(None) };
-    let (mut at, mut expected, mut records) = (0, first.number, Vec::new());
-    while let Some(record) = record_at(bytes, at).filter(|record| record.number == expected) {
-        records.push((record.number, record.payload.to_vec()));
-        at += record_bytes(record.payload.len());
-        expected += 1;
-    }
-    if let Some(group) = later_group(bytes, at + 8, expected) {
-        return Err(damaged(path, &format!("the records before {group} cannot be read")));
-    }
-    Ok(Some(records))
-}
-
-/// The group of a record behind an unreadable one, `expected`, that was written after that had been synced.
-fn later_group(bytes: &[u8], from: usize, expected: RecordNumber) -> Option<RecordNumber> {
-    (from..bytes.len())
-        .step_by(8)
-        .filter(|at| bytes.get(at + 4..at + 8) == Some(&MAGIC.to_le_bytes()[..]))
-        .filter_map(|at| record_at(bytes, at))
-        .map(|record| record.group)
-        .find(|group| *group > expected)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use crate::command::{Mutation, Operation};
+    use evenkeel_model::ShardId;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     use std::sync::mpsc;
 
     fn commit(number: u64, bytes: usize) -> LoggedCommit {
@@ -549,19 +518,23 @@ mod tests {
             Mutation { key: number.to_be_bytes().to_vec(), operation: Operation::Put(vec![7; bytes]) },
             Mutation { key: vec![1], operation: Operation::Delete },
         ];
-        LoggedCommit { shard: ShardId(3), commit: Timestamp(number), mutations }
+        LoggedCommit { commit: Timestamp(number), parts: vec![Part { shard: ShardId(3), mutations }] }
+    }
+
+    fn payload(commit: &LoggedCommit) -> Vec<u8> {
+        LoggedCommit::encode(commit.commit, commit.parts.iter().map(|part| (part.shard, part.mutations.as_slice())))
     }
 
     /// Writes commits one group each, as their numbers say; returns the last record's number.
     fn write(log: &CommitLog, numbers: std::ops::Range<u64>, bytes: usize) -> RecordNumber {
         for number in numbers {
-            let LoggedCommit { shard, commit, mutations } = commit(number, bytes);
+            let commit = commit(number, bytes);
             let (sender, receiver) = mpsc::channel();
             let done = Box::new(move |outcome| drop(sender.send(outcome)));
-            log.submit(commit, LoggedCommit::encode(shard, commit, &mutations), Durability::Synced, done);
+            log.submit(commit.commit, payload(&commit), Durability::Synced, done);
             receiver.recv().unwrap().unwrap();
         }
-        log.last()
+        log.applied()
     }
 
     fn never(_: RecordNumber) -> Result<()> {
@@ -611,7 +584,7 @@ mod tests {
         drop(log);
         let path = path(directory.path(), 0);
         let whole = std::fs::read(&path).unwrap();
-        let size = record_bytes(LoggedCommit::encode(ShardId(3), Timestamp(0), &commit(0, 100).mutations).len());
+        let size = record_bytes(payload(&commit(0, 100)).len());
         for at in (2 * size..3 * size - 8).step_by(11) {
             let mut torn = whole.clone();
             torn[at] ^= 0xA5;
@@ -629,7 +602,7 @@ mod tests {
         drop(log);
         let path = path(directory.path(), 0);
         let whole = std::fs::read(&path).unwrap();
-        let size = record_bytes(LoggedCommit::encode(ShardId(3), Timestamp(0), &commit(0, 100).mutations).len());
+        let size = record_bytes(payload(&commit(0, 100)).len());
         for at in (0..3 * size).step_by(17) {
             let mut changed = whole.clone();
             changed[at] ^= 0xA5;
@@ -655,6 +628,119 @@ mod tests {
         assert_eq!((commits, last), (vec![commit(10, 100), commit(11, 100)], second));
     }
 
+    /// A commit to two shards, as far as a test follows it.
+    struct Spread {
+        directory: PathBuf,
+        commit: LoggedCommit,
+        /// Fails as long as this is so.
+        is_refused: Arc<AtomicBool>,
+        /// What came of each try: whether the record could be read.
+        tries: mpsc::Sender<Result<bool>>,
+    }
+
+    impl Unapplied for Spread {
+        fn apply(&mut self) -> Result<()> {
+            let is_refused = self.is_refused.load(Ordering::SeqCst);
+            let is_logged = read(&self.directory, 0).map(|(commits, _)| commits.contains(&self.commit));
+            self.tries.send(is_logged).unwrap();
+            if is_refused { Err(Error::internal("the shard is full")) } else { Ok(()) }
+        }
+
+        fn not_logged(self: Box<Self>, why: Error) {
+            self.tries.send(Err(why)).unwrap();
+        }
+    }
+
+    fn over_two_shards(number: u64, bytes: usize) -> LoggedCommit {
+        let mut both = commit(number, bytes);
+        both.parts.extend(commit(number + 1, bytes).parts.into_iter().map(|part| Part { shard: ShardId(4), ..part }));
+        both
+    }
+
+    fn submit_first(
+        log: &CommitLog,
+        directory: &Path,
+        commit: LoggedCommit,
+        is_refused: &Arc<AtomicBool>,
+    ) -> mpsc::Receiver<Result<bool>> {
+        let (tries, outcomes) = mpsc::channel();
+        let (directory, is_refused) = (directory.to_path_buf(), Arc::clone(is_refused));
+        let bytes = payload(&commit);
+        log.submit_first(commit.commit, bytes, Box::new(Spread { directory, commit, is_refused, tries }));
+        outcomes
+    }
+
+    #[test]
+    fn a_commit_to_several_shards_is_applied_once_it_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        let taken = Arc::new(AtomicBool::new(false));
+        for number in 0..20 {
+            let tries = submit_first(&log, directory.path(), over_two_shards(number, 100), &taken);
+            assert_eq!(tries.recv().unwrap(), Ok(true), "commit {number}");
+        }
+        let last = log.close();
+        let (commits, read_last) = read(directory.path(), 0).unwrap();
+        assert_eq!(commits, (0..20).map(|number| over_two_shards(number, 100)).collect::<Vec<_>>());
+        assert_eq!(read_last, last);
+    }
+
+    #[test]
+    fn no_mark_passes_what_a_shard_could_not_take() {
+        let directory = tempfile::tempdir().unwrap();
+        let (marks, marked) = mpsc::channel();
+        let mark = move |last| {
+            let _ = marks.send(last);
+            Ok(())
+        };
+        let log = CommitLog::start(directory.path(), 0, mark).unwrap();
+        let before = write(&log, 10..12, 100);
+        let is_refused = Arc::new(AtomicBool::new(true));
+        let tries = submit_first(&log, directory.path(), over_two_shards(20, 100), &is_refused);
+        assert_eq!(tries.recv().unwrap(), Ok(true));
+        assert_eq!(write(&log, 30..32, 100), before, "what came later is no reason to call it applied");
+        assert_eq!(marked.recv().unwrap(), before);
+        // Tried again before this mark, and before the next: the one between is over.
+        assert_eq!(tries.iter().take(2).collect::<Vec<_>>(), [Ok(true), Ok(true)]);
+        assert_eq!(log.oldest_unmarked(), Timestamp(20));
+        is_refused.store(false, Ordering::SeqCst);
+        while marked.recv().unwrap() < before + 3 {}
+        assert_eq!(log.applied(), before + 3);
+        assert!(tries.try_iter().all(|tried| tried == Ok(true)));
+    }
+
+    #[test]
+    fn more_than_both_segments_hold_may_wait_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = CommitLog::start(directory.path(), 0, |_| Ok(())).unwrap();
+        let (entered, is_writing) = mpsc::channel();
+        let (leave, left) = mpsc::channel::<()>();
+        // Keeps the writer until everything waits.
+        let keep = Box::new(move |_| {
+            entered.send(()).unwrap();
+            let _ = left.recv();
+        });
+        log.submit(Timestamp(1), Vec::new(), Durability::Synced, keep);
+        is_writing.recv().unwrap();
+        let count = 3 * SEGMENTS as u64 * SEGMENT_BYTES / RECORD_BYTES_MAX as u64;
+        let (applied, is_applied) = mpsc::channel();
+        struct Told(mpsc::Sender<u64>, u64);
+        impl Unapplied for Told {
+            fn apply(&mut self) -> Result<()> {
+                self.0.send(self.1).unwrap();
+                Ok(())
+            }
+
+            fn not_logged(self: Box<Self>, _why: Error) {}
+        }
+        for number in 0..count {
+            let bytes = payload(&commit(number, RECORD_BYTES_MAX - 100));
+            log.submit_first(Timestamp(number), bytes, Box::new(Told(applied.clone(), number)));
+        }
+        leave.send(()).unwrap();
+        assert!(is_applied.iter().take(count as usize).eq(0..count));
+    }
+
     #[test]
     fn a_log_that_cannot_be_written_says_so_to_everybody() {
         let directory = tempfile::tempdir().unwrap();
@@ -664,5 +750,8 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(log.sync().unwrap_err().state, SqlState::IoError);
         }
+        let tries = submit_first(&log, directory.path(), over_two_shards(1, 10), &Arc::new(AtomicBool::new(false)));
+        assert_eq!(tries.recv().unwrap().unwrap_err().state, SqlState::IoError);
+        assert_eq!(log.applied(), log.shared.queue.lock().next - 1, "nothing waits for what was never taken in");
     }
 }
