@@ -132,6 +132,8 @@ pub struct Database {
     pub(crate) resolved: Mutex<Vec<(ShardId, Timestamp)>>,
     /// Whether a commit was acknowledged that is not on disk yet.
     pub(crate) unsynced: AtomicBool,
+    /// The last record of the commit log that is marked.
+    marked: Mutex<RecordNumber>,
     pub(crate) registry: Registry,
     pub(crate) planner: Planner,
     background: Mutex<Option<Background>>,
@@ -206,6 +208,7 @@ impl Database {
             dropped: Mutex::default(),
             resolved: Mutex::default(),
             unsynced: AtomicBool::new(false),
+            marked: Mutex::default(),
             registry: Registry::open(Arc::clone(&meta))?,
             planner,
             background: Mutex::default(),
@@ -324,7 +327,7 @@ impl Database {
     fn start_log(self: &Arc<Self>, last: RecordNumber) -> Result<()> {
         let database = Arc::downgrade(self);
         let mark = move |last| {
-            let Some(database) = database.upgrade() else { return Ok(()) };
+            let Some(database) = database.upgrade() else { return Err(Error::internal("the database is closing")) };
             let outcome = database.mark_log(last);
             if let Err(error) = &outcome {
                 database.registry.report_background(error);
@@ -339,13 +342,19 @@ impl Database {
 
     /// Puts everything that was applied on disk, and notes that the commit log is not needed up to `last`.
     pub(crate) fn mark_log(&self, last: RecordNumber) -> Result<()> {
+        // One after another: a mark that goes back would ask the next start for records that are overwritten.
+        let mut marked = self.marked.lock();
         let mut sequences = BTreeMap::new();
         for (id, shard) in &self.layout().shards {
             let sequence = shard.sequence();
             shard.sync()?;
             sequences.insert(*id, sequence);
         }
-        self.meta.put(MARK, &LogMark { record: last, sequences })
+        if last > *marked {
+            self.meta.put(MARK, &LogMark { record: last, sequences })?;
+            *marked = last;
+        }
+        Ok(())
     }
 
     pub(crate) fn log(&self) -> &CommitLog {
@@ -552,10 +561,10 @@ impl Drop for Database {
         self.background.lock().take();
         self.rebalancing.stop_runner();
         // Nothing acknowledged depends on this: it only shortens the next start.
-        if let Some(log) = self.log.take() {
-            if let Err(error) = self.mark_log(log.close()) {
-                self.registry.report_background(&error);
-            }
+        if let Some(log) = self.log.take()
+            && let Err(error) = self.mark_log(log.close())
+        {
+            self.registry.report_background(&error);
         }
         if self.sync().is_ok() {
             let _ = fs::remove_dir_all(self.directory.join("tmp"));

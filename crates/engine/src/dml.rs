@@ -64,7 +64,7 @@ impl SessionInner {
         let settled = move || {
             let layout = database.layout();
             let mut shards = layout.shards.values();
-            shards.try_for_each(|shard| shard.locks().wait_for_all(Timestamp::MAX, || deadline))
+            shards.try_for_each(|shard| shard.locks().wait_for_commits(deadline))
         };
         blocking(settled).await?;
         Ok(lock)
@@ -299,28 +299,35 @@ impl SessionInner {
         for Mutation { key, operation } in mutations {
             writes.put(key, operation);
         }
-        self.commit_mutations(state, start, writes.into_mutations()).await
+        self.commit_mutations(state, start, writes.into_mutations(), ()).await
     }
 
-    /// Commits what was changed over a snapshot at `start`, in ascending order of key.
+    /// Commits what was changed over a snapshot at `start`, in ascending order of key. `kept` is let go of once the commit
+    /// is on its way, whoever waits for it.
     pub(crate) async fn commit_mutations(
         &self,
         state: &SessionState,
         start: Timestamp,
         mutations: Vec<Mutation>,
+        kept: impl Send + 'static,
     ) -> Result<()> {
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
-        let commit = move |mutations, timeout| database.commit(start, mutations, durability, timeout);
+        let commit = move |mutations, patience| database.commit(start, mutations, durability, patience);
         // Only what is much, or waits for somebody else's commit, is worth a thread that can wait.
         let bytes: usize = mutations.iter().map(transaction::bytes_of).sum();
         if bytes <= COMMITTED_HERE_BYTES_MAX {
-            match commit(mutations.clone(), Duration::ZERO) {
+            match commit(mutations.clone(), None) {
                 Err(error) if error.state == SqlState::LockNotAvailable => {}
                 outcome => return outcome?.done().await,
             }
         }
-        blocking(move || commit(mutations, timeout)).await?.done().await
+        let committing = blocking(move || {
+            let committing = commit(mutations, Some(timeout));
+            drop(kept);
+            committing
+        });
+        committing.await?.done().await
     }
 
     /// What RETURNING asks for, computed while nothing is changed yet: it may fail.

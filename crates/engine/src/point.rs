@@ -401,7 +401,7 @@ impl SessionInner {
             return Transaction::add(transaction, vec![mutation], limit);
         }
         output.cancel.shield();
-        self.commit_mutations(state, view.read, vec![mutation]).await
+        self.commit_mutations(state, view.read, vec![mutation], ()).await
     }
 }
 

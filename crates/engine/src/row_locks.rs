@@ -13,7 +13,7 @@
 use crate::oracle::now_ms;
 use evenkeel_model::{Error, Result, SqlState};
 use parking_lot::Mutex;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(crate) struct RowState {
 pub(crate) struct HeldRows {
     locks: RowLocks,
     session: SessionId,
-    keys: Vec<Vec<u8>>,
+    keys: HashSet<Vec<u8>>,
 }
 
 /// Somebody who waits, until this is dropped.
@@ -116,7 +116,7 @@ impl Book {
 impl RowLocks {
     /// What a block that begins holds: nothing yet.
     pub(crate) fn block(&self, session: SessionId) -> HeldRows {
-        HeldRows { locks: self.clone(), session, keys: Vec::new() }
+        HeldRows { locks: self.clone(), session, keys: HashSet::new() }
     }
 
     /// Whether no block holds any row.
@@ -208,11 +208,11 @@ impl HeldRows {
     /// # Errors
     /// 40P01 when that one waits for this, 55P03 after `timeout`.
     pub(crate) async fn hold(&mut self, key: &[u8], timeout: Duration) -> Result<()> {
-        if self.keys.iter().any(|held| held == key) {
+        if self.keys.contains(key) {
             return Ok(());
         }
         self.locks.hold(self.session, key, timeout).await?;
-        self.keys.push(key.to_vec());
+        self.keys.insert(key.to_vec());
         Ok(())
     }
 }
@@ -224,7 +224,7 @@ impl HeldRows {
             return;
         }
         let mut book = self.locks.0.book.lock();
-        self.keys.drain(..).for_each(|key| self.locks.pass_on(&mut book, &key));
+        self.keys.drain().for_each(|key| self.locks.pass_on(&mut book, &key));
     }
 }
 

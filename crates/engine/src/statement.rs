@@ -264,8 +264,9 @@ impl SessionInner {
         }
         output.cancel.shield();
         let start = transaction.start();
-        let Transaction { writes, pin: _pinned, tables: _kept, rows: _held, .. } = transaction;
-        self.commit_mutations(state, start, Arc::unwrap_or_clone(writes).into_mutations()).await?;
+        let Transaction { writes, pin, tables, rows: _held, .. } = transaction;
+        let mutations = Arc::unwrap_or_clone(writes).into_mutations();
+        self.commit_mutations(state, start, mutations, (pin, tables)).await?;
         Ok(Outcome::new("COMMIT"))
     }
 

@@ -16,8 +16,8 @@
 //! ```
 //!
 //! A commit over several shards is one record of the commit log, which has it before any shard does: a start applies
-//! what a crash has left out. Two phases are for what is too large for the log, for a log that can't be written, and for
-//! commits that nobody wants on disk at once. After a crash, their intents are resolved by the primary's record: there is
+//! what a crash has left out. Two phases are for what is too large for the log, and for a log that can't be written. After a
+//! crash, their intents are resolved by the primary's record: there is
 //! one, and the transaction has committed, or there is none, and it never will. The second phase on the other shards
 //! needs no sync of its own for that reason.
 
@@ -389,10 +389,9 @@ impl Unapplied for Spread {
         locked.in_doubt = true;
         // Nobody else has this timestamp, and no version of these keys is above it.
         let transaction = self.commit;
-        let prewritten = prewrite(transaction, transaction, &locked.held, Durability::Synced).map_err(apply_error);
-        let outcome = prewritten
-            .and_then(|()| commit_intents(transaction, self.commit, &locked.held, Durability::Synced))
-            .map_err(in_doubt);
+        let prewritten = prewrite(transaction, transaction, &locked.held).map_err(apply_error);
+        let outcome =
+            prewritten.and_then(|()| commit_intents(transaction, self.commit, &locked.held)).map_err(in_doubt);
         locked.in_doubt = outcome.is_err();
         self.end(outcome);
     }
@@ -410,14 +409,11 @@ fn prewrite(
     transaction: Timestamp,
     start: Timestamp,
     held: &[(Arc<Shard>, Vec<Mutation>)],
-    durability: Durability,
 ) -> std::result::Result<(), ApplyError> {
     let Some(primary) = held.first().map(|(shard, _)| shard.id()) else { return Ok(()) };
     let one = |(shard, mutations): &(Arc<Shard>, Vec<Mutation>)| {
         let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
-        shard.apply(&command, durability)?;
-        // The intents must be there when the primary's record says that they are committed.
-        if durability == Durability::Buffered { shard.flush_log().map_err(ApplyError::Failed) } else { Ok(()) }
+        shard.apply(&command, Durability::Synced)
     };
     let panicked = || ApplyError::Failed(Error::internal("a prewrite panicked"));
     let outcome = std::thread::scope(|scope| {
@@ -437,20 +433,12 @@ fn prewrite(
 }
 
 /// Second phase, the first shard's first: that is the commit point.
-fn commit_intents(
-    transaction: Timestamp,
-    commit: Timestamp,
-    held: &[(Arc<Shard>, Vec<Mutation>)],
-    durability: Durability,
-) -> Result<()> {
+fn commit_intents(transaction: Timestamp, commit: Timestamp, held: &[(Arc<Shard>, Vec<Mutation>)]) -> Result<()> {
     for (at, (shard, mutations)) in held.iter().enumerate() {
         let record = at == 0;
-        let durability = if record { durability } else { Durability::Buffered };
+        let durability = if record { Durability::Synced } else { Durability::Buffered };
         let command = Command::Commit { transaction, commit, keys: cloned(mutations), record };
         shard.apply(&command, durability).map_err(apply_error)?;
-        if record {
-            shard.flush_log()?;
-        }
     }
     Ok(())
 }
@@ -461,7 +449,8 @@ fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
 
 impl Database {
     /// Commits mutations, in ascending order of key, that were made over a snapshot at `start`. The wait for the disk is the
-    /// caller's.
+    /// caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
+    /// which get 55P03 also where the disk would be waited for here.
     ///
     /// # Errors
     /// 40001 when another transaction changed one of the rows since `start`, 55P03 when a row stays locked, or what the
@@ -471,15 +460,15 @@ impl Database {
         start: Timestamp,
         mut mutations: Vec<Mutation>,
         durability: Durability,
-        lock_timeout: Duration,
+        patience: Option<Duration>,
     ) -> Result<Committing> {
-        let deadline = Instant::now() + lock_timeout;
+        let deadline = Instant::now() + patience.unwrap_or_default();
         loop {
             let seen = self.topology.changes();
             let layout = self.layout();
             let locked = self.lock(&layout, mutations, deadline)?;
             if locked.may_write() && Arc::ptr_eq(&layout, &self.layout()) {
-                return self.commit_locked(start, durability, locked);
+                return self.commit_locked(start, durability, locked, patience.is_some());
             }
             // Slots are changing hands: in a moment somebody else has them, or the same shard again.
             mutations = locked.give_back();
@@ -504,18 +493,24 @@ impl Database {
         Ok(locked)
     }
 
-    fn commit_locked(&self, start: Timestamp, durability: Durability, mut locked: Locked) -> Result<Committing> {
+    fn commit_locked(
+        &self,
+        start: Timestamp,
+        durability: Durability,
+        mut locked: Locked,
+        may_wait: bool,
+    ) -> Result<Committing> {
         self.check_loads(start, &locked.held)?;
-        if durability == Durability::Buffered {
+        if durability == Durability::Buffered && locked.held.len() == 1 {
             self.unsynced.store(true, Ordering::SeqCst);
         }
         match locked.held.len() {
             0 => Ok(Committing::Done),
             1 => self.commit_one_phase(start, durability, locked),
-            _ if durability == Durability::Synced && !self.log().is_broken() && locked.bytes() <= RECORD_BYTES_MAX => {
-                self.commit_log_first(start, locked)
-            }
-            _ => self.commit_two_phase(start, durability, &mut locked).map(|()| Committing::Done),
+            // Also where a sync was not asked for: a record that is lost where a shard's part of it is not tears the commit.
+            _ if !self.log().is_broken() && locked.bytes() <= RECORD_BYTES_MAX => self.commit_log_first(start, locked),
+            _ if may_wait => self.commit_two_phase(start, &mut locked).map(|()| Committing::Done),
+            _ => Err(Error::new(SqlState::LockNotAvailable, "this commit waits for the disk")),
         }
     }
 
@@ -596,17 +591,15 @@ impl Database {
         Ok(Committing::Logged(receiver))
     }
 
-    fn commit_two_phase(&self, start: Timestamp, durability: Durability, locked: &mut Locked) -> Result<()> {
+    fn commit_two_phase(&self, start: Timestamp, locked: &mut Locked) -> Result<()> {
         let Some((primary, _)) = locked.held.first() else { return Ok(()) };
         let primary = primary.id();
-        if durability == Durability::Synced {
-            self.sync_log()?;
-        }
+        self.sync_log()?;
         // Two transactions may read at one timestamp; their intents and records must not be taken for one another's.
         let transaction = self.oracle.next()?;
-        prewrite(transaction, start, &locked.held, durability).map_err(|error| self.explain(error))?;
+        prewrite(transaction, start, &locked.held).map_err(|error| self.explain(error))?;
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
-        if let Err(cause) = commit_intents(transaction, commit, &locked.held, durability) {
+        if let Err(cause) = commit_intents(transaction, commit, &locked.held) {
             locked.in_doubt = true;
             return Err(in_doubt(cause));
         }

@@ -80,12 +80,18 @@ impl ReadView {
         if loading || self.writes.as_ref().is_some_and(|writes| writes.touches(table)) {
             return None;
         }
-        let (mut rows, mut bytes) = (0, 0);
-        // Counters change hands with their slots: not while they are added up.
-        let layout = self.database.topology.steady();
-        for shard in layout.shards.values() {
+        let seen = self.database.layout();
+        for shard in seen.shards.values() {
             let lock_timeout = self.lock_timeout;
             shard.locks().wait_for_all(self.read, || std::time::Instant::now() + lock_timeout).ok()?;
+        }
+        let (mut rows, mut bytes) = (0, 0);
+        // Counters change hands with their slots: not while they are added up. Nothing is waited for meanwhile.
+        let layout = self.database.topology.steady();
+        if !Arc::ptr_eq(&layout, &seen) {
+            return None;
+        }
+        for shard in layout.shards.values() {
             let (count, changed) = shard.table_count(table);
             if changed > self.read {
                 return None;

@@ -380,7 +380,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::Boolean,
         default: "on",
         scope: SettingScope::Session,
-        description: "Whether a commit is acknowledged only after it is on disk; off risks the last 200 ms in a crash of the machine.",
+        description: "Whether a commit is acknowledged only after it is on disk; off risks the last 200 ms in a crash of the machine, of commits to a single shard.",
     },
     Setting {
         name: "target_imbalance",

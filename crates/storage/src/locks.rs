@@ -183,6 +183,15 @@ impl KeyLocks {
         commits.iter().try_for_each(|commit| commit.wait(deadline()))
     }
 
+    /// Waits until every commit that has registered keys is over.
+    ///
+    /// # Errors
+    /// 55P03 at the deadline.
+    pub fn wait_for_commits(&self, deadline: Instant) -> Result<(), Error> {
+        let commits: Vec<_> = self.commits.lock().clone();
+        commits.iter().try_for_each(|commit| commit.wait(deadline))
+    }
+
     /// Waits until every commit that holds a key of these slots has finished; `false` at the deadline. Commits that come
     /// meanwhile are the caller's to keep off.
     pub fn wait_for_slots(&self, slots: &SlotSet, bits: SlotBits, deadline: Instant) -> bool {

@@ -23,8 +23,7 @@ use std::time::{Duration, Instant};
 pub enum Durability {
     /// After it is on disk. Commands of other sessions share the wait (group commit).
     Synced,
-    /// After it is applied. It survives this process once the operating system has it ([`Shard::flush_log`], the commit
-    /// log), and the machine once the next sync is over.
+    /// After it is applied. It survives this process once the commit log has it, and the machine once the next sync is over.
     Buffered,
 }
 
@@ -584,14 +583,6 @@ impl Shard {
     /// When the disk fails.
     pub fn sync(&self) -> Result<()> {
         self.db.flush_wal(true).map_err(|error| storage_error(&error))
-    }
-
-    /// Hands what was applied to the operating system, so that it survives this process.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn flush_log(&self) -> Result<()> {
-        self.db.flush_wal(false).map_err(|error| storage_error(&error))
     }
 
     /// Grows with every change. After [`Shard::sync`] a shard that opens with a lower number has lost changes.

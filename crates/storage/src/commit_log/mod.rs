@@ -23,9 +23,9 @@
 //!
 //! A record is `length (4) · magic (4) · number (8) · group (8) · check (8) · payload`, padded to eight bytes. Numbers
 //! ascend by one within a process and jump to the next multiple of 2³² with every start, so that what a segment held
-//! before is never taken for what follows. `group` is the number of the first record of the write that it came with: a
-//! record that can't be read ends the log, unless a record of a later group stands behind it. Then it had been synced,
-//! and the file is damaged.
+//! before is never taken for what follows. `group` is the number of the first record since the last sync: a record that
+//! can't be read ends the log, unless a record of a later group stands behind it. Then it had been synced, and the file is
+//! damaged.
 
 mod record;
 
@@ -52,6 +52,8 @@ pub const RECORD_BYTES_MAX: usize = 1 << 20;
 /// Records wait this long for a mark, or until they fill half a segment.
 const MARK_AFTER: Duration = Duration::from_secs(1);
 const MARK_BYTES: u64 = SEGMENT_BYTES / 2;
+/// So long a full log waits for marks that fail. Then it counts as broken, and commits go to their shards' own logs.
+const UNABLE_MAX: Duration = Duration::from_secs(10);
 
 /// What is written at once. One write goes on to another segment at most once, so that it never waits for a mark of what it
 /// has written itself.
@@ -116,6 +118,8 @@ struct Queue {
     unapplied: BTreeSet<RecordNumber>,
     /// Of these, what a shard could not take.
     stuck: Vec<(RecordNumber, Box<dyn Unapplied>)>,
+    /// Since when marks have failed, or have left out what a shard could not take.
+    unable_since: Option<Instant>,
     /// Why nothing can be written any more.
     broken: Option<Error>,
     stop: bool,
@@ -187,14 +191,20 @@ impl CommitLog {
                 unmarked_commits: VecDeque::new(),
                 unapplied: BTreeSet::new(),
                 stuck: Vec::new(),
+                unable_since: None,
                 broken: None,
                 stop: false,
             }),
             writable: Condvar::new(),
             markable: Condvar::new(),
         });
-        let writer =
-            Writer { directory: directory.to_path_buf(), segments: Vec::new(), current: 0, buffer: Vec::new() };
+        let writer = Writer {
+            directory: directory.to_path_buf(),
+            segments: Vec::new(),
+            current: 0,
+            buffer: Vec::new(),
+            unsynced: None,
+        };
         let (writing, marking) = (Arc::clone(&shared), Arc::clone(&shared));
         let spawn = |name: &str| std::thread::Builder::new().name(name.to_string());
         let threads = vec![
@@ -207,14 +217,14 @@ impl CommitLog {
     /// Takes in a commit that its shard has applied; `done` is called on the log's thread once it is as durable as asked.
     /// After a failure of the log's disk `done` is called with it, and the commit must be made durable in its shard.
     pub fn submit(&self, commit: Timestamp, payload: Vec<u8>, durability: Durability, done: Done) {
-        if let Err((error, Then::Tell(done))) = self.push(commit, payload, durability, Then::Tell(done)) {
+        if let Some((error, Then::Tell(done))) = self.push(commit, payload, durability, Then::Tell(done)) {
             done(Err(error));
         }
     }
 
     /// Takes in a commit that no shard has; once the record is on disk it is applied, on the log's thread.
     pub fn submit_first(&self, commit: Timestamp, payload: Vec<u8>, unapplied: Box<dyn Unapplied>) {
-        if let Err((error, Then::Apply(unapplied))) =
+        if let Some((error, Then::Apply(unapplied))) =
             self.push(commit, payload, Durability::Synced, Then::Apply(unapplied))
         {
             unapplied.not_logged(error);
@@ -226,23 +236,18 @@ impl CommitLog {
         self.shared.queue.lock().broken.is_some()
     }
 
-    fn push(
-        &self,
-        commit: Timestamp,
-        payload: Vec<u8>,
-        durability: Durability,
-        then: Then,
-    ) -> std::result::Result<(), (Error, Then)> {
+    /// Gives back what is not taken in, and why.
+    fn push(&self, commit: Timestamp, payload: Vec<u8>, durability: Durability, then: Then) -> Option<(Error, Then)> {
         let mut queue = self.shared.queue.lock();
         if let Some(error) = queue.broken.clone() {
-            return Err((error, then));
+            return Some((error, then));
         }
         queue.push(commit, payload, durability, then);
         // The writer looks again before it sleeps: only the first has to wake it.
         if queue.waiting.len() == 1 {
             self.shared.writable.notify_one();
         }
-        Ok(())
+        None
     }
 
     /// Waits until everything that was submitted before is on disk.
@@ -317,11 +322,19 @@ impl Shared {
             let mut queue = self.queue.lock();
             match outcome {
                 Ok(()) => {
-                    last.into_iter().for_each(|last| queue.note_marked(last));
-                    self.writable.notify_all();
+                    if let Some(last) = last {
+                        queue.note_marked(last);
+                        self.writable.notify_all();
+                    }
+                    if queue.stuck.is_empty() {
+                        queue.unable_since = None;
+                    } else {
+                        queue.unable_since.get_or_insert_with(Instant::now);
+                    }
                 }
                 Err(_) => {
                     // Tried again after a while; commits go on as long as there is room in the log.
+                    queue.unable_since.get_or_insert_with(Instant::now);
                     queue.unmarked.get_or_insert((0, Instant::now()));
                 }
             }
@@ -400,6 +413,8 @@ struct Writer {
     segments: Vec<Segment>,
     current: usize,
     buffer: Vec<u8>,
+    /// The first record that was written since the last sync.
+    unsynced: Option<RecordNumber>,
 }
 
 impl Writer {
@@ -444,7 +459,8 @@ impl Writer {
             std::fs::create_dir_all(&self.directory)?;
             self.segments = (0..SEGMENTS).map(|at| Segment::open(&self.directory, at)).collect::<io::Result<_>>()?;
         }
-        let Some(mut first) = group.first().map(|waiting| waiting.number) else { return Ok(()) };
+        let Some(first) = group.first().map(|waiting| waiting.number) else { return Ok(()) };
+        let mut first = self.unsynced.unwrap_or(first);
         let mut bytes = 0;
         for waiting in group {
             let size = record_bytes(waiting.payload.len());
@@ -459,9 +475,11 @@ impl Writer {
         }
         let last = group.last().map_or(first, |waiting| waiting.number);
         self.flush(last)?;
-        if group.iter().any(|waiting| waiting.durability == Durability::Synced) {
+        let is_synced = group.iter().any(|waiting| waiting.durability == Durability::Synced);
+        if is_synced {
             self.segments[self.current].file.sync_data()?;
         }
+        self.unsynced = (!is_synced).then_some(first);
         shared.note_bytes(bytes);
         Ok(())
     }
@@ -483,6 +501,9 @@ impl Writer {
         while queue.marked < segment.last {
             if queue.stop {
                 return Err(io::Error::other("the database is closing"));
+            }
+            if queue.unable_since.is_some_and(|since| since.elapsed() >= UNABLE_MAX) {
+                return Err(io::Error::other("it is full, and the shards do not take what is in it"));
             }
             // A mark that failed is tried again a second later.
             queue.unmarked = Some((SEGMENT_BYTES, Instant::now()));
@@ -707,6 +728,51 @@ mod tests {
         while marked.recv().unwrap() < before + 3 {}
         assert_eq!(log.applied(), before + 3);
         assert!(tries.try_iter().all(|tried| tried == Ok(true)));
+    }
+
+    #[test]
+    fn a_log_that_is_full_of_what_no_shard_takes_breaks() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        let refused = Arc::new(AtomicBool::new(true));
+        let first = over_two_shards(1, RECORD_BYTES_MAX / 3);
+        let tries = submit_first(&log, directory.path(), first.clone(), &refused);
+        assert_eq!(tries.recv().unwrap(), Ok(true));
+        let (mut written, mut outcome) = (0, Ok(()));
+        while outcome.is_ok() && written < 2 * SEGMENTS as u64 * SEGMENT_BYTES {
+            let bytes = payload(&commit(2, RECORD_BYTES_MAX / 2));
+            written += bytes.len() as u64;
+            let (sender, receiver) = mpsc::channel();
+            log.submit(Timestamp(2), bytes, Durability::Synced, Box::new(move |outcome| sender.send(outcome).unwrap()));
+            outcome = receiver.recv().unwrap();
+        }
+        assert_eq!(outcome.unwrap_err().state, SqlState::IoError);
+        assert!(log.is_broken() && written > SEGMENT_BYTES, "{written}");
+        // Tried now and then, and not all the time.
+        assert!(tries.try_iter().count() < 60);
+        drop(log);
+        assert!(read(directory.path(), 0).unwrap().0.contains(&first), "the next start finds what nobody took");
+    }
+
+    #[test]
+    fn what_was_not_synced_may_be_lost_before_what_was_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = log(directory.path());
+        write(&log, 0..2, 100);
+        for (number, durability) in [(2, Durability::Buffered), (3, Durability::Buffered), (4, Durability::Synced)] {
+            let (sender, receiver) = mpsc::channel();
+            let done = Box::new(move |outcome| drop(sender.send(outcome)));
+            log.submit(Timestamp(number), payload(&commit(number, 100)), durability, done);
+            receiver.recv().unwrap().unwrap();
+        }
+        drop(log);
+        // The machine stops while the last sync goes on: a later page is on disk, an earlier one is not.
+        let path = path(directory.path(), 0);
+        let mut torn = std::fs::read(&path).unwrap();
+        let size = record_bytes(payload(&commit(0, 100)).len());
+        torn[2 * size..3 * size].fill(0);
+        std::fs::write(&path, torn).unwrap();
+        assert_eq!(read(directory.path(), 0).unwrap().0, [commit(0, 100), commit(1, 100)]);
     }
 
     #[test]
