@@ -454,7 +454,7 @@ impl SessionInner {
                 user: self.user.to_string(),
                 statement: evenkeel_pql::masked(text.trim()).into_owned(),
                 started_at_ms,
-                duration_ms: elapsed.as_secs_f64() * 1e3,
+                duration_ms: elapsed.as_micros() as f64 / 1e3,
                 rows: outcome.as_ref().ok().map(|outcome| outcome.rows),
                 error: outcome.as_ref().err().map(|error| error.message.clone()),
             });

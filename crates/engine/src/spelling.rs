@@ -68,6 +68,12 @@ impl VisitorMut for Speller {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
+        if let Some(clause) = query.locks.first() {
+            // Passed over, it would promise what is not so.
+            let refused = Error::unsupported(format!("a query holds no rows: {clause} is not supported"));
+            let hint = "an UPDATE of a row by its primary key holds the row until its block ends";
+            return ControlFlow::Break(refused.with_hint(hint));
+        }
         let mut found = BTreeSet::new();
         relations(&query.body, &mut found);
         self.scopes.push(found);

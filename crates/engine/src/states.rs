@@ -155,7 +155,7 @@ impl Database {
             user: query.user.to_string(),
             statement: query.statement.clone(),
             started_at_ms: query.started_at_ms,
-            elapsed_ms: query.started.elapsed().as_secs_f64() * 1e3,
+            elapsed_ms: query.started.elapsed().as_micros() as f64 / 1e3,
         };
         queries.iter().map(state).collect()
     }

@@ -77,7 +77,7 @@ impl Told<'_> {
             Ok(outcome) => (Some(outcome.rows), None),
             Err(error) => (None, Some(error.state.code())),
         };
-        let duration_ms = elapsed.as_secs_f64() * 1e3;
+        let duration_ms = elapsed.as_micros() as f64 / 1e3;
         tracing::info!(query, session, user, duration_ms, rows, sqlstate, "slow statement");
     }
 }

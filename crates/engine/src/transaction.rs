@@ -93,9 +93,10 @@ impl Writes {
     /// Changes a row; returns what it was changed to before.
     pub(crate) fn put(&mut self, key: Vec<u8>, operation: Operation) -> Option<Operation> {
         self.bytes += size(&key, &operation);
-        let old = self.rows.insert(key.clone(), operation);
+        let key_len = key.len();
+        let old = self.rows.insert(key, operation);
         if let Some(old) = &old {
-            self.bytes = self.bytes.saturating_sub(size(&key, old));
+            self.bytes = self.bytes.saturating_sub(size_of(key_len, old));
         }
         old
     }
@@ -112,8 +113,12 @@ impl Writes {
 }
 
 fn size(key: &[u8], operation: &Operation) -> usize {
+    size_of(key.len(), operation)
+}
+
+fn size_of(key_len: usize, operation: &Operation) -> usize {
     // Two vectors and a tree node beside the bytes.
-    key.len() + 96 + if let Operation::Put(row) = operation { row.len() } else { 0 }
+    key_len + 96 + if let Operation::Put(row) = operation { row.len() } else { 0 }
 }
 
 /// About how much memory a change takes.
@@ -211,8 +216,10 @@ impl Transaction {
         }
         let writes = Arc::make_mut(&mut self.writes);
         for Mutation { key, operation } in mutations {
-            let old = writes.put(key.clone(), operation);
-            if !self.savepoints.is_empty() {
+            if self.savepoints.is_empty() {
+                writes.put(key, operation);
+            } else {
+                let old = writes.put(key.clone(), operation);
                 self.undo.push((key, old));
             }
         }
