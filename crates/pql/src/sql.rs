@@ -107,18 +107,25 @@ fn check_inner(tokens: &[TokenWithSpan], place: &Place<'_>) -> Result<(), Error>
     Ok(())
 }
 
-/// `- -1` as `-(-1)`, because it would be printed as the comment `--1`.
+/// `- -1` as `-(-1)`, because it would be printed as the comment `--1`; `@ a` as `@(a)`, because it would be printed as the
+/// parameter `@a`.
 struct Signs;
 
 impl VisitorMut for Signs {
     type Break = std::convert::Infallible;
 
     fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
-        if let sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, expr: inner } = expr
-            && matches!(**inner, sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, .. })
+        if let sql::Expr::UnaryOp { op, expr: inner } = expr
+            && match op {
+                sql::UnaryOperator::Minus => {
+                    matches!(**inner, sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, .. })
+                }
+                sql::UnaryOperator::PGAbs => !matches!(**inner, sql::Expr::Nested(_)),
+                _ => false,
+            }
         {
-            let negative = std::mem::replace(&mut **inner, sql::Expr::Value(sql::Value::Null.into()));
-            **inner = sql::Expr::Nested(Box::new(negative));
+            let bare = std::mem::replace(&mut **inner, sql::Expr::Value(sql::Value::Null.into()));
+            **inner = sql::Expr::Nested(Box::new(bare));
         }
         ControlFlow::Continue(())
     }

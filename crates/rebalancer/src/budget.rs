@@ -154,6 +154,7 @@ impl Admission {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     #[test]
     fn zero_is_no_limit() {
@@ -207,6 +208,12 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig {
+            rng_seed: RngSeed::Fixed(20_261_122),
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
+
         /// From whichever batch one begins to count, what is used until another is no more than the rate and one burst
         /// allow, the last batch itself left out.
         #[test]
