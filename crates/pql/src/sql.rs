@@ -51,6 +51,10 @@ fn whole<'d, T: VisitMut>(
     read: impl FnOnce(&mut Parser<'d>) -> Result<T, ParserError>,
 ) -> Result<T, Error> {
     check_inner(&tokens, place)?;
+    // What touches its name is a parameter by now. sqlparser would join the others to theirs over a space.
+    if let Some(at) = tokens.iter().find(|token| token.token == Token::AtSign) {
+        return Err(syntax("@ stands right before the name of a parameter").at(place.of(at)));
+    }
     let signs = tokens.windows(2).any(|pair| pair.iter().all(|token| token.token == Token::Minus));
     let parser = Parser::new(&PqlDialect).with_recursion_limit(RECURSION_MAX);
     let mut parser = parser.with_tokens_with_locations(tokens);
@@ -107,25 +111,18 @@ fn check_inner(tokens: &[TokenWithSpan], place: &Place<'_>) -> Result<(), Error>
     Ok(())
 }
 
-/// `- -1` as `-(-1)`, because it would be printed as the comment `--1`; `@ a` as `@(a)`, because it would be printed as the
-/// parameter `@a`.
+/// `- -1` as `-(-1)`, because it would be printed as the comment `--1`.
 struct Signs;
 
 impl VisitorMut for Signs {
     type Break = std::convert::Infallible;
 
     fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
-        if let sql::Expr::UnaryOp { op, expr: inner } = expr
-            && match op {
-                sql::UnaryOperator::Minus => {
-                    matches!(**inner, sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, .. })
-                }
-                sql::UnaryOperator::PGAbs => !matches!(**inner, sql::Expr::Nested(_)),
-                _ => false,
-            }
+        if let sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, expr: inner } = expr
+            && matches!(**inner, sql::Expr::UnaryOp { op: sql::UnaryOperator::Minus, .. })
         {
-            let bare = std::mem::replace(&mut **inner, sql::Expr::Value(sql::Value::Null.into()));
-            **inner = sql::Expr::Nested(Box::new(bare));
+            let negative = std::mem::replace(&mut **inner, sql::Expr::Value(sql::Value::Null.into()));
+            **inner = sql::Expr::Nested(Box::new(negative));
         }
         ControlFlow::Continue(())
     }

@@ -81,7 +81,11 @@ proptest! {
 /// Texts that were once printed as something else.
 #[test]
 fn what_is_printed_is_read_as_the_same() {
-    for text in ["SELECT a # @ b", "SELECT @ @ a", "SELECT @ -1", "SELECT - - 1", "QUERY t WHERE a #@ b SELECT a"] {
+    for text in ["SELECT a # @ b", "SELECT @ @ a", "SELECT @ -1", "QUERY t WHERE a #@ b SELECT a"] {
+        let errors = parse(text).expect_err("a parameter has its name right behind it");
+        assert!(errors[0].message.contains('@'), "{text}: {}", errors[0].message);
+    }
+    for text in ["SELECT a # @b", "SELECT - - 1", "SELECT @b - -1", "QUERY t WHERE a #@b SELECT a"] {
         check(text);
         let statement = parse_statement(text).expect("it is read");
         let again = parse_statement(&statement.to_string());
