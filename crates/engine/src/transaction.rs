@@ -17,9 +17,8 @@
 //!
 //! A commit over several shards is one record of the commit log, which has it before any shard does: a start applies
 //! what a crash has left out. Two phases are for what is too large for the log, and for a log that can't be written. After a
-//! crash, their intents are resolved by the primary's record: there is
-//! one, and the transaction has committed, or there is none, and it never will. The second phase on the other shards
-//! needs no sync of its own for that reason.
+//! crash, their intents are resolved by the primary's record: there is one, and the transaction has committed, or there is
+//! none, and it never will. The second phase on the other shards needs no sync of its own for that reason.
 
 use crate::database::{Database, apply_error};
 use crate::layout::Layout;
@@ -293,9 +292,9 @@ impl Locked {
         self.held.iter().all(|(shard, mutations)| shard.may_write(keys(mutations).into_iter()) == Access::Granted)
     }
 
-    /// About how long a record of the commit log is that holds it.
+    /// How long a record of the commit log is that holds it.
     fn bytes(&self) -> usize {
-        self.held.iter().flat_map(|(_, mutations)| mutations).map(bytes_of).sum()
+        LoggedCommit::bytes(self.held.iter().map(|(_, mutations)| mutations.as_slice()))
     }
 
     /// Lets go of the keys.

@@ -1,6 +1,7 @@
 //! What stands in the commit log: commits as bytes, records around them, and how they are found again.
 
-use super::{RecordNumber, SEGMENTS, path};
+use super::writer::path;
+use super::{RecordNumber, SEGMENTS};
 use crate::command::{Mutation, Operation};
 use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
 use std::io;
@@ -30,11 +31,15 @@ pub struct LoggedCommit {
 }
 
 impl LoggedCommit {
+    /// How many bytes a payload has with these parts.
+    pub fn bytes<'m>(parts: impl IntoIterator<Item = &'m [Mutation]>) -> usize {
+        12 + parts.into_iter().map(|mutations| encoded_bytes(mutations) + 8).sum::<usize>()
+    }
+
     /// The bytes of a record's payload.
     pub fn encode<'m>(commit: Timestamp, parts: impl IntoIterator<Item = (ShardId, &'m [Mutation])>) -> Vec<u8> {
         let parts: Vec<_> = parts.into_iter().collect();
-        let size: usize = parts.iter().map(|(_, mutations)| encoded_bytes(mutations) + 8).sum();
-        let mut bytes = Vec::with_capacity(12 + size);
+        let mut bytes = Vec::with_capacity(Self::bytes(parts.iter().map(|(_, mutations)| *mutations)));
         if let [(shard, mutations)] = parts[..] {
             bytes.extend_from_slice(&shard.0.to_le_bytes());
             bytes.extend_from_slice(&commit.0.to_le_bytes());
