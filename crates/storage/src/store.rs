@@ -92,7 +92,12 @@ impl Store {
     }
 
     pub(crate) fn options(&self) -> Options {
-        let mut options = Options::default();
+        // A log that reserves its blocks takes all the room that is left on a nearly full disk, if only until the attempt
+        // has failed, and every shard that writes meanwhile finds none. Nothing waits for these files to be synced that
+        // reserved blocks would make quicker: the commit log has its own.
+        let mut options = Options::default()
+            .get_options_from_string("allow_fallocate=false")
+            .expect("RocksDB knows the names of its options");
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_env(&self.env);

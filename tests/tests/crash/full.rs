@@ -5,6 +5,7 @@ use crate::disk::{Disk, Filler};
 use crate::shards;
 use evenkeel_engine::Session;
 use evenkeel_model::SqlState;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -110,4 +111,29 @@ async fn files_that_may_not_grow_lose_nothing_that_was_acknowledged() {
     prepare(&directory).await;
     let done = fill(Filler::start(&directory, &["insert"], Some(BLOCKS)));
     check(&directory, &done, 0).await;
+}
+
+/// What a shard writes first must not reserve room that the others need: on a nearly full disk they would find none.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_take_no_more_room_than_they_have_bytes() {
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let directory = home.path().join("data");
+    prepare(&directory).await;
+    let database = shards::open(&directory);
+    let session = Session::new(&database, "test");
+    rows(&session, "INSERT INTO t SELECT n, 0, 'a row' FROM generate_series(1, 400) AS g(n)").await.expect("rows");
+    let mut reserved = Vec::new();
+    for shard in std::fs::read_dir(directory.join("shards")).expect("the shards").flatten() {
+        for file in std::fs::read_dir(shard.path()).expect("a shard's files").flatten() {
+            let metadata = file.metadata().expect("its size");
+            let (bytes, room_bytes) = (metadata.len(), metadata.blocks() * 512);
+            // The last block of a file need not be full.
+            if room_bytes > bytes + metadata.blksize().max(64 << 10) {
+                reserved.push((file.path(), bytes, room_bytes));
+            }
+        }
+    }
+    assert!(reserved.is_empty(), "{reserved:?}");
+    drop(session);
+    shards::close(database);
 }
