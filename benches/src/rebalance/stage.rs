@@ -136,10 +136,10 @@ impl Stage {
         let over_seconds = began.elapsed().as_secs_f64();
         let served = served.context("the target never served the rows")?;
         let number = async |column: &str| -> anyhow::Result<f64> {
-            let newest = "ORDER BY migration_id DESC LIMIT 1";
-            let from = "FROM SYSTEM.REBALANCE_STATUS WHERE phase = 'done'";
-            let statement = format!("SELECT CAST({column} AS DOUBLE PRECISION) {from} {newest}");
-            self.evenkeel.floats(&statement).await?.first().copied().context("the migration is not done")
+            let newest = "job_id = (SELECT MAX(job_id) FROM SYSTEM.JOBS)";
+            let from = "FROM SYSTEM.REBALANCE_STATUS WHERE phase = 'done' AND";
+            let statement = format!("SELECT CAST(SUM({column}) AS DOUBLE PRECISION) {from} {newest}");
+            self.evenkeel.floats(&statement).await?.first().copied().context("no migration is done")
         };
         let (rows, bytes) = (number("rows_total").await?, number("bytes_migrated").await?);
         ensure!(rows == self.rows as f64, "{rows} rows were to move, {} are there", self.rows);

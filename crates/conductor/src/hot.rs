@@ -5,8 +5,8 @@ use crate::world::World;
 use evenkeel_model::{Result, Settings, ShardId};
 use evenkeel_planner::{JobKind, JobPlan, Summary, imbalance};
 use evenkeel_rebalancer::balance::{
-    Decision, Gauges, Load, Problem, Reason, Relief, SplitAt, Trigger, Verdict, measure, merge, mergeable, relieve,
-    split,
+    Decision, Gauges, Load, Problem, Reason, Relief, SplitAt, Trigger, Verdict, in_parts, measure, merge, mergeable,
+    relieve, split,
 };
 
 /// Two shards are merged when together they carry less than this part of every limit.
@@ -28,13 +28,13 @@ impl Conductor {
     /// Measures every shard against its limits, and relieves one that is hot.
     pub(crate) fn watch_heat<W: World>(&self, world: &W, settings: &Settings) -> Result<()> {
         let interval_ms = settings.duration_ms("hot_check_interval") as i64;
+        if world.now_ms() < self.balancer.lock().heat_checked_at_ms + interval_ms {
+            return Ok(());
+        }
         let limits = limits(settings);
         let hot = {
             let gauges = world.gauges();
             let mut balancer = self.balancer.lock();
-            if world.now_ms() < balancer.heat_checked_at_ms + interval_ms {
-                return Ok(());
-            }
             balancer.heat_checked_at_ms = world.now_ms();
             balancer.hot.record(world.now_ms(), &gauges, &limits);
             balancer.hot.hot(world.now_ms(), &limits)
@@ -143,6 +143,7 @@ fn automatic(
     decision: Decision,
 ) -> JobPlan {
     let before = imbalance(problem);
+    let moves: Vec<_> = moves.iter().flat_map(|step| in_parts(problem, step)).collect();
     let summary = Summary {
         migrations: moves.len(),
         rows: moves.iter().map(|step| step.rows).sum(),

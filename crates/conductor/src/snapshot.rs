@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 
 /// Moves of this size at the most: one that fails is cheap to try again, and progress is seen.
 const MOVE_BYTES_MAX: u64 = 4 << 30;
+/// Smaller ones are not worth what a migration costs besides its rows.
+const MOVE_BYTES_MIN: u64 = 32 << 20;
+/// A write to a slot that moves is made twice, from the copy's beginning to the cutover. With a throttle the foreground goes
+/// first: no move has more than one part in so many of all there is, so that few writes at a time are made twice.
+const MOVE_SHARE: u64 = 256;
 
 impl Conductor {
     /// One consistent picture for the planner.
@@ -45,6 +50,7 @@ impl Conductor {
         let free_bytes = world.free_bytes();
         let stored = self.shards();
         let now = slot_loads(world, &picture);
+        let bytes: f64 = now.iter().map(|load| load.bytes).sum();
         let balancer = self.balancer.lock();
         let shards = picture.shards.keys().map(|id| ShardState {
             pinned: stored.get(id).is_some_and(|shard| shard.pinned) && !mistaken!(PinsIgnored),
@@ -63,7 +69,10 @@ impl Conductor {
             rates: settings.float("rebalance_qps_threshold"),
             ..Thresholds::default()
         };
-        problem.limits.move_bytes_max = Some(MOVE_BYTES_MAX);
+        problem.limits.move_bytes_max = Some(match settings.boolean("migration_throttle") {
+            true => (bytes as u64 / MOVE_SHARE).clamp(MOVE_BYTES_MIN, MOVE_BYTES_MAX),
+            false => MOVE_BYTES_MAX,
+        });
         problem
     }
 

@@ -4,7 +4,9 @@
 //! refused, and the room that the first moves will take is missing to the next, as while both copies exist.
 
 use evenkeel_model::{JobId, ShardId, SlotSet};
-use evenkeel_rebalancer::balance::{Decision, Move, Plan, Problem, Reason, ShardState, Thresholds, admit, measure};
+use evenkeel_rebalancer::balance::{
+    Decision, Move, Plan, Problem, Reason, ShardState, Thresholds, admit, in_parts, measure,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -190,10 +192,10 @@ impl Draft {
         self.job.removes.push(shard);
     }
 
-    /// Adds a move that somebody asked for, unless something speaks against it.
+    /// Adds a move that somebody asked for, in parts where it is large, unless something speaks against it.
     pub fn admit(&mut self, source: ShardId, target: ShardId, slots: &SlotSet, why: Reason) -> Result<(), Reason> {
         let step = admit(&self.problem, source, target, slots)?;
-        self.add(Move { reason: why, ..step });
+        in_parts(&self.problem, &Move { reason: why, ..step }).into_iter().for_each(|part| self.add(part));
         Ok(())
     }
 

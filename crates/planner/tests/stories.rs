@@ -9,7 +9,7 @@
 //! | `own slots shard`, `pending slots shard=n` | who has slots, who has yet to drop an old copy of them |
 //! | `pin`, `unpin`, `lost`, `drains`, `back` `shard` | a shard's state |
 //! | `free shard bytes`, `cool shard until=s`, `pass s` | a shard's disk and cooldown; time goes by |
-//! | `set strategy= target= per_hour= at_once= fanout= auto=` | settings |
+//! | `set strategy= target= per_hour= at_once= fanout= move_bytes= auto=` | settings |
 //! | `rate bytes`, `started n`, `check` | measured copying, starts in the last hour, the balancer looks |
 //! | `job id kind status [slots= from= to= phase=] [new=] [removes=]` | a job, or one more migration of it |
 //! | `carry out`, `begin` | the last plan becomes a job that is done, or that has just begun |

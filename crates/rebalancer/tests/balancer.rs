@@ -17,7 +17,7 @@
 use evenkeel_model::{ShardId, Slot, SlotSet};
 use evenkeel_rebalancer::balance::{
     Load, Move, PendingDrop, Plan, Problem, ShardRole, ShardState, SlotState, SplitAt, Strategy, Verdict, Watch, admit,
-    check, drain, explain, measure, merge, mergeable, plan, split,
+    check, drain, explain, in_parts, measure, merge, mergeable, plan, split,
 };
 use goldenscript::{ArgumentConsumer, Command, Context, Runner};
 use std::error::Error;
@@ -158,7 +158,7 @@ impl Story {
         let moves = match name {
             "move" => {
                 let (source, target) = (shard(args.take_key("from"))?, shard(args.take_key("to"))?);
-                admit(&self.problem, source, target, &slots(first)?).map(|step| vec![step])
+                admit(&self.problem, source, target, &slots(first)?).map(|step| in_parts(&self.problem, &step))
             }
             "split" => {
                 let into = args.take_key("into").ok_or("into which shards?")?.split(',');
@@ -166,7 +166,8 @@ impl Story {
                 let at = if args.take_key("at") == Some("load") { SplitAt::LoadMidpoint } else { SplitAt::Rows };
                 split(&self.problem, shard(Some(first))?, &into, at)
             }
-            _ => merge(&self.problem, shard(Some(first))?, shard(args.next_pos())?).map(|step| vec![step]),
+            _ => merge(&self.problem, shard(Some(first))?, shard(args.next_pos())?)
+                .map(|step| in_parts(&self.problem, &step)),
         };
         Ok(match moves {
             Ok(moves) => moves.iter().map(|step| format!("{step}\n")).collect(),

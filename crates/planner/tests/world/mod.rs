@@ -131,6 +131,7 @@ impl World {
                 "target" => defaults.target_imbalance = value.parse()?,
                 "per_hour" => defaults.max_migrations_per_hour = value.parse()?,
                 "at_once" => defaults.max_concurrent_migrations = value.parse()?,
+                "move_bytes" => self.snapshot.problem.limits.move_bytes_max = Some(value.parse()?),
                 "fanout" => defaults.split_fanout = value.parse()?,
                 "auto" => self.snapshot.balancer.auto_rebalance = value == "on",
                 "next_check" => self.snapshot.balancer.next_check_ms = Some(value.parse::<i64>()? * 1_000),

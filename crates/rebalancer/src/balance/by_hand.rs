@@ -76,6 +76,24 @@ fn admit_ends(board: &Board, source: ShardId, target: ShardId) -> Result<(), Rea
     Ok(())
 }
 
+/// A move as moves of no more bytes than the limit of one, slots in order; a slot that is larger is a move by itself.
+pub fn in_parts(problem: &Problem, step: &Move) -> Vec<Move> {
+    let bytes_max = problem.limits.move_bytes_max.map_or(f64::INFINITY, |bytes| bytes as f64);
+    let mut parts: Vec<(SlotSet, Load)> = Vec::new();
+    for slot in step.slots.iter() {
+        let load = load_of(problem, std::iter::once(slot));
+        match parts.last_mut().filter(|(_, part)| part.bytes + load.bytes <= bytes_max) {
+            Some((slots, part)) => {
+                slots.insert(slot);
+                *part += load;
+            }
+            None => parts.push((SlotSet::range(slot, slot), load)),
+        }
+    }
+    let part = |(slots, load)| as_move((step.source, step.target), slots, load, step.reason.clone());
+    parts.into_iter().map(part).collect()
+}
+
 /// The moves that split a shard: a part stays, and each of the new shards gets one of about the same load.
 ///
 /// Parts are runs of slots, cut where the load so far is 1/k, 2/k … of all. Where single slots are so large that this
@@ -102,13 +120,17 @@ pub fn split(problem: &Problem, shard: ShardId, into: &[ShardId], at: SplitAt) -
     let total: f64 = weights.iter().sum();
     let mut parts = parted(&slots, &weights, into.len() + 1);
     parts.sort_by(|a, b| bytes_of(problem, b).total_cmp(&bytes_of(problem, a)));
-    let moves = parts[1..].iter().zip(into).map(|(part, target)| {
+    let moves = parts[1..].iter().zip(into).flat_map(|(part, target)| {
         let set: SlotSet = part.iter().copied().collect();
         let load = load_of(problem, part.iter().copied());
-        let weight: f64 = slots.iter().zip(&weights).filter(|(slot, _)| set.contains(**slot)).map(|(_, w)| w).sum();
-        as_move((shard, *target), set, load, Reason::Splitting { dimension, share_of_shard: weight / total })
+        in_parts(problem, &as_move((shard, *target), set, load, Reason::ByHand))
     });
-    Ok(moves.collect())
+    let reasoned = |step: Move| {
+        let weight: f64 =
+            slots.iter().zip(&weights).filter(|(slot, _)| step.slots.contains(**slot)).map(|(_, weight)| weight).sum();
+        Move { reason: Reason::Splitting { dimension, share_of_shard: weight / total }, ..step }
+    };
+    Ok(moves.map(reasoned).collect())
 }
 
 /// What each slot weighs, and the dimension that is most of it.

@@ -61,7 +61,7 @@ mod reason;
 mod search;
 mod supply;
 
-pub use by_hand::{SplitAt, admit, merge, mergeable, split};
+pub use by_hand::{SplitAt, admit, in_parts, merge, mergeable, split};
 pub use decision::{Decision, Trigger, Verdict, check, rebalance};
 pub use granularity::Granularity;
 pub use hot::{Gauges, HotDimension, HotShard, HotWatch, Relief, relieve};

@@ -13,8 +13,9 @@ use crate::shard::{INCOMING, Shard, counter_key, history_key};
 use crate::store::{DATA_HEADER, KIND_PUT, timestamp_of};
 use evenkeel_model::{Error, Result, Slot, SlotSet, SqlState, TableId, Timestamp};
 use evenkeel_rebalancer::migration::Stamp;
-use rocksdb::{IngestExternalFileOptions, ReadOptions, SstFileWriter, WriteBatch};
+use rocksdb::{ReadOptions, SstFileWriter, WriteBatch};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A file's bytes before the next is begun.
@@ -356,19 +357,32 @@ impl<'s> SortedVersions<'s> {
     pub fn finish(mut self, stamp: &Stamp) -> Result<Sent> {
         self.finish_file()?;
         self.close_slot();
-        let ownership = self.shard.ownership.read();
-        ownership.may_receive(stamp).map_err(|refusal| refused(&refusal))?;
-        for (family, handle) in [(Family::Newest, self.shard.data()), (Family::History, self.shard.history())] {
-            let files: Vec<_> =
-                self.files.iter().filter(|(_, of)| *of == family).map(|(path, _)| path.clone()).collect();
-            if !files.is_empty() {
-                let mut options = IngestExternalFileOptions::default();
-                options.set_move_files(true);
-                let done = self.shard.db().ingest_external_file_cf_opts(&handle, &options, files);
-                done.map_err(|error| storage_error(&error))?;
-            }
+        let shard = self.shard;
+        let of = |family: Family| -> Vec<_> {
+            self.files.iter().filter(|(_, of)| *of == family).map(|(path, _)| path.clone()).collect()
+        };
+        let mut left = vec![(shard.data(), of(Family::Newest)), (shard.history(), of(Family::History))];
+        left.retain(|(_, files)| !files.is_empty());
+        let mut flushes = 0;
+        loop {
+            let in_the_way = {
+                let ownership = shard.ownership.read();
+                ownership.may_receive(stamp).map_err(|refusal| refused(&refusal))?;
+                loop {
+                    let Some((family, files)) = left.last() else {
+                        shard.write_received(WriteBatch::default(), &self.counts)?;
+                        return Ok(self.sent);
+                    };
+                    if !shard.take_in(family, files, flushes)? {
+                        break Arc::clone(family);
+                    }
+                    left.pop();
+                    flushes = 0;
+                }
+            };
+            // While the ownership is free: an order that waits for it has all commits wait behind it.
+            shard.make_room(&in_the_way)?;
+            flushes += 1;
         }
-        self.shard.write_received(WriteBatch::default(), &self.counts)?;
-        Ok(self.sent)
     }
 }
