@@ -70,13 +70,11 @@ impl SessionInner {
     }
 
     pub(crate) fn kill_query(&self, id: u64) -> Result<Outcome> {
-        let queries = self.database.registry.queries.lock();
-        let query = queries.get(&id).ok_or_else(|| {
-            Error::new(SqlState::UndefinedObject, format!("there is no running query {id}"))
-                .with_hint("QUERY SYSTEM.ACTIVE_QUERIES lists them")
-        })?;
-        query.cancel.ask();
-        Ok(Outcome::new("KILL QUERY"))
+        if self.database.registry.kill(id) {
+            return Ok(Outcome::new("KILL QUERY"));
+        }
+        Err(Error::new(SqlState::UndefinedObject, format!("there is no running query {id}"))
+            .with_hint("QUERY SYSTEM.ACTIVE_QUERIES lists them"))
     }
 
     pub(crate) async fn show(&self, state: &SessionState, show: Show, text: &str, output: &Output) -> Result<Outcome> {

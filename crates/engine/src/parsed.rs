@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::parameters::{bind, field_type};
 use crate::point::{Point, PointUpdate};
 use crate::row_insert::RowInsert;
-use crate::session::{Answer, Session, SessionInner, SessionState, Work};
+use crate::session::{Answer, Session, SessionInner, SessionState, Work, shown};
 use crate::statement::Outcome;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 /// It stays valid when tables change; if the columns of its answer would change, carrying it out fails with 0A000.
 pub struct Parsed {
     pub(crate) text: String,
+    /// As others are shown it.
+    pub(crate) shown: Arc<str>,
     kind: StatementKind,
     parameters: Vec<ColumnType>,
     columns: Option<SchemaRef>,
@@ -189,6 +191,7 @@ impl SessionInner {
         let (text_kept, parameters) = (text.to_string(), vec![]);
         let mut parsed = Parsed {
             text: text_kept,
+            shown: shown(text),
             kind,
             parameters,
             columns: None,
@@ -388,7 +391,7 @@ impl SessionInner {
         if let Some(described) = &parsed.columns
             && !Arc::ptr_eq(&parsed.schemas, &schemas)
         {
-            let now = self.columns_of(state, &kind, &parsed.text).await?;
+            let now = Box::pin(self.columns_of(state, &kind, &parsed.text)).await?;
             if now.as_ref().is_some_and(|now| !same(now, described)) {
                 return Err(Error::unsupported(
                     "the columns of the statement's answer have changed since it was prepared",
@@ -396,7 +399,7 @@ impl SessionInner {
                 .with_hint("prepare it again"));
             }
         }
-        self.dispatch(state, kind, &parsed.text, output).await
+        Box::pin(self.dispatch(state, kind, &parsed.text, output)).await
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::access::{Need, update_needs};
 use crate::output::Output;
 use crate::point::{Point, PointUpdate};
-use crate::session::{Session, SessionInner, Work};
+use crate::session::{Session, SessionInner, Work, shown};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use evenkeel_model::{Error, Result};
@@ -36,6 +36,8 @@ impl std::fmt::Debug for Prepared {
 pub struct PreparedUpdate {
     session: Arc<SessionInner>,
     pub(crate) text: String,
+    /// As others are shown it.
+    pub(crate) shown: Arc<str>,
     pub(crate) update: ast::Update,
     needs: Vec<Need>,
     pub(crate) compiled: PointUpdate,
@@ -81,7 +83,8 @@ impl Session {
         let (identity, needs) = (self.inner.identity()?, update_needs(&update));
         self.inner.database.permits(&identity, &needs)?;
         let compiled = PointUpdate::of(&self.inner.database, &identity, &update, text, &[])?.ok_or_else(not_one)?;
-        Ok(PreparedUpdate { session: Arc::clone(&self.inner), text: text.to_string(), update, needs, compiled })
+        let (session, shown) = (Arc::clone(&self.inner), shown(text));
+        Ok(PreparedUpdate { session, text: text.to_string(), shown, update, needs, compiled })
     }
 }
 

@@ -20,23 +20,30 @@ const EVENTS_MAX: usize = 10_000;
 /// A statement that runs.
 #[derive(Debug)]
 pub(crate) struct RunningQuery {
-    pub(crate) session: u64,
-    pub(crate) user: Arc<str>,
-    pub(crate) statement: String,
+    pub(crate) id: u64,
+    pub(crate) statement: Arc<str>,
     pub(crate) started_at_ms: i64,
     pub(crate) started: Instant,
     pub(crate) cancel: Arc<Cancel>,
 }
 
 /// What a session shows of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct SessionState {
+#[derive(Debug)]
+pub(crate) struct Registered {
     pub(crate) user: Arc<str>,
     pub(crate) client: Option<String>,
     pub(crate) application: String,
     pub(crate) started_at_ms: i64,
+    /// Under a lock of its own: statements begin and end without waiting for other sessions'.
+    pub(crate) now: Mutex<Now>,
+}
+
+/// What a session does.
+#[derive(Debug, Default)]
+pub(crate) struct Now {
     pub(crate) statements: u64,
-    pub(crate) running: usize,
+    /// One at a time: the others wait until it is over.
+    pub(crate) running: Option<RunningQuery>,
     pub(crate) transaction: Option<state::Transaction>,
 }
 
@@ -74,8 +81,7 @@ pub(crate) struct Registry {
     meta: Arc<Meta>,
     next_id: AtomicU64,
     next_event: AtomicU64,
-    pub(crate) sessions: Mutex<BTreeMap<u64, SessionState>>,
-    pub(crate) queries: Mutex<BTreeMap<u64, RunningQuery>>,
+    pub(crate) sessions: Mutex<BTreeMap<u64, Arc<Registered>>>,
     slow: Mutex<VecDeque<state::SlowQuery>>,
     events: Mutex<VecDeque<(u64, StoredEvent)>>,
     samples: Mutex<(Option<Instant>, HashMap<ShardId, Sample>)>,
@@ -104,7 +110,6 @@ impl Registry {
             meta,
             next_id: AtomicU64::new(1),
             sessions: Mutex::default(),
-            queries: Mutex::default(),
             slow: Mutex::default(),
             events: Mutex::new(events),
             samples: Mutex::default(),
@@ -171,7 +176,19 @@ impl Registry {
 
     /// Whose a running statement is.
     pub(crate) fn user_of_query(&self, id: u64) -> Option<String> {
-        self.queries.lock().get(&id).map(|query| query.user.to_string())
+        let sessions = self.sessions.lock();
+        let runs = |session: &&Arc<Registered>| session.now.lock().running.as_ref().is_some_and(|query| query.id == id);
+        sessions.values().find(runs).map(|session| session.user.to_string())
+    }
+
+    /// Asks a running statement to stop; `false` where there is none of this number.
+    pub(crate) fn kill(&self, id: u64) -> bool {
+        let sessions = self.sessions.lock();
+        sessions.values().any(|session| {
+            let now = session.now.lock();
+            let query = now.running.as_ref().filter(|query| query.id == id);
+            query.inspect(|query| query.cancel.ask()).is_some()
+        })
     }
 
     /// Says once in the log what went wrong where no session is there to be told.

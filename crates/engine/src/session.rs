@@ -12,7 +12,7 @@ use crate::output::{Event, Output, cancelled};
 use crate::parsed::Parsed;
 use crate::planning::{Names, Planning};
 use crate::prepared::PreparedUpdate;
-use crate::registry::{RunningQuery, SessionState as Registered};
+use crate::registry::{Now, Registered, RunningQuery};
 use crate::statement::Outcome;
 use crate::traces;
 use crate::transaction::Transaction;
@@ -124,8 +124,8 @@ pub(crate) struct SessionInner {
     pub(crate) id: u64,
     pub(crate) who: Who,
     user: Arc<str>,
+    registered: Arc<Registered>,
     pub(crate) state: tokio::sync::Mutex<SessionState>,
-    running: Mutex<Option<Arc<Cancel>>>,
     transaction: Mutex<TransactionState>,
 }
 
@@ -228,15 +228,14 @@ impl Drop for Answer {
 struct Running<'a> {
     session: &'a SessionInner,
     id: u64,
+    started: Instant,
+    started_at_ms: i64,
+    statement: Arc<str>,
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.session.database.registry.queries.lock().remove(&self.id);
-        *self.session.running.lock() = None;
-        if let Some(registered) = self.session.database.registry.sessions.lock().get_mut(&self.session.id) {
-            registered.running = registered.running.saturating_sub(1);
-        }
+        self.session.registered.now.lock().running = None;
     }
 }
 
@@ -299,22 +298,21 @@ impl Session {
 
     fn open(database: &Arc<Database>, who: Who, identity: Identity, application: &str, client: Option<String>) -> Self {
         let id = database.registry.next_id();
-        let registered = Registered {
+        let registered = Arc::new(Registered {
             user: Arc::clone(&identity.name),
             client,
             application: application.to_string(),
             started_at_ms: now_ms(),
-            statements: 0,
-            running: 0,
-            transaction: None,
-        };
-        database.registry.sessions.lock().insert(id, registered);
+            now: Mutex::new(Now::default()),
+        });
+        database.registry.sessions.lock().insert(id, Arc::clone(&registered));
         let named = (!application.is_empty()).then(|| ("application_name".to_string(), application.to_string()));
         let inner = SessionInner {
             database: Arc::clone(database),
             id,
             user: Arc::clone(&identity.name),
             who,
+            registered,
             state: tokio::sync::Mutex::new(SessionState {
                 identity,
                 needs: Vec::new(),
@@ -323,7 +321,6 @@ impl Session {
                 settings: Settings::default(),
                 foreign: named.into_iter().collect(),
             }),
-            running: Mutex::default(),
             transaction: Mutex::new(TransactionState::Idle),
         };
         Self { inner: Arc::new(inner) }
@@ -350,8 +347,8 @@ impl Session {
 
     /// Stops what runs in this session now.
     pub fn cancel(&self) {
-        if let Some(cancel) = self.inner.running.lock().as_ref() {
-            cancel.ask();
+        if let Some(query) = &self.inner.registered.now.lock().running {
+            query.cancel.ask();
         }
     }
 
@@ -375,6 +372,11 @@ pub(crate) fn note_read(state: &SessionState, key: &[u8]) {
     if let Some(transaction) = &state.transaction {
         transaction.reads.lock().note(key);
     }
+}
+
+/// A statement as it is shown to others: without passwords.
+pub(crate) fn shown(text: &str) -> Arc<str> {
+    evenkeel_pql::masked(text.trim()).into()
 }
 
 impl SessionInner {
@@ -402,8 +404,7 @@ impl SessionInner {
     /// Runs a statement while it is listed, with its time limit and its cancellation.
     async fn run(&self, state: &mut SessionState, text: &str, work: Work<'_>, output: &Output) -> Result<Outcome> {
         let cancel = &output.cancel;
-        let running = self.start(text, cancel);
-        let (started, started_at_ms) = (Instant::now(), now_ms());
+        let running = self.start(text, &work, cancel);
         let timeout = self.duration(state, "statement_timeout");
         state.class = StatementClass::default();
         let told = traces::Told { query: running.id, session: self.id, user: &self.user };
@@ -411,7 +412,7 @@ impl SessionInner {
         let outcome = {
             let work = async {
                 match work {
-                    Work::Text(variables) => self.statement(state, text, variables, output).await,
+                    Work::Text(variables) => Box::pin(self.statement(state, text, variables, output)).await,
                     Work::Prepared(update, parameters) => self.prepared_update(state, update, parameters, output).await,
                     Work::Parsed(parsed, parameters) => self.parsed(state, parsed, parameters, output).await,
                 }
@@ -420,17 +421,27 @@ impl SessionInner {
                 if timeout.is_zero() {
                     std::future::pending::<()>().await;
                 }
-                tokio::time::sleep(timeout).await;
+                tokio::time::sleep(timeout.saturating_sub(running.started.elapsed())).await;
                 cancel.timed_out.store(true, Ordering::SeqCst);
                 cancel.ask();
                 std::future::pending::<()>().await;
             };
-            // The work comes last: a poll of it may use up the task's budget, and then nothing after it would be looked at.
-            tokio::select! {
-                biased;
-                () = cancel.asked() => Err(cancel.reason()),
-                () = limit => Err(cancelled()),
-                outcome = work => outcome,
+            tokio::pin!(work);
+            // Most statements are over at once: then nobody need listen for what could end them.
+            let at_once = match cancel.check() {
+                Ok(()) => futures::poll!(work.as_mut()),
+                Err(error) => Poll::Ready(Err(error)),
+            };
+            match at_once {
+                Poll::Ready(outcome) => outcome,
+                // The work comes last: a poll of it may use up the task's budget, and then nothing after it would be
+                // looked at.
+                Poll::Pending => tokio::select! {
+                    biased;
+                    () = cancel.asked() => Err(cancel.reason()),
+                    () = limit => Err(cancelled()),
+                    outcome = work => outcome,
+                },
             }
         };
         if outcome.is_err()
@@ -438,7 +449,7 @@ impl SessionInner {
         {
             transaction.fail();
         }
-        let elapsed = started.elapsed();
+        let elapsed = running.started.elapsed();
         let latencies = &self.database.registry.latencies;
         latencies.note(state.class, elapsed);
         if let Err(error) = &outcome {
@@ -452,8 +463,8 @@ impl SessionInner {
                 id: running.id,
                 session: self.id,
                 user: self.user.to_string(),
-                statement: evenkeel_pql::masked(text.trim()).into_owned(),
-                started_at_ms,
+                statement: running.statement.to_string(),
+                started_at_ms: running.started_at_ms,
                 duration_ms: elapsed.as_micros() as f64 / 1e3,
                 rows: outcome.as_ref().ok().map(|outcome| outcome.rows),
                 error: outcome.as_ref().err().map(|error| error.message.clone()),
@@ -462,24 +473,20 @@ impl SessionInner {
         outcome
     }
 
-    fn start(&self, text: &str, cancel: &Arc<Cancel>) -> Running<'_> {
-        let registry = &self.database.registry;
-        let id = registry.next_id();
-        let query = RunningQuery {
-            session: self.id,
-            user: Arc::clone(&self.user),
-            statement: evenkeel_pql::masked(text.trim()).into_owned(),
-            started_at_ms: now_ms(),
-            started: Instant::now(),
-            cancel: Arc::clone(cancel),
+    fn start(&self, text: &str, work: &Work<'_>, cancel: &Arc<Cancel>) -> Running<'_> {
+        let statement = match work {
+            Work::Text(_) => shown(text),
+            Work::Prepared(prepared, _) => Arc::clone(&prepared.shown),
+            Work::Parsed(parsed, _) => Arc::clone(&parsed.shown),
         };
-        registry.queries.lock().insert(id, query);
-        *self.running.lock() = Some(Arc::clone(cancel));
-        if let Some(registered) = registry.sessions.lock().get_mut(&self.id) {
-            registered.statements += 1;
-            registered.running += 1;
-        }
-        Running { session: self, id }
+        let (id, started, started_at_ms) = (self.database.registry.next_id(), Instant::now(), now_ms());
+        let query =
+            RunningQuery { id, statement: Arc::clone(&statement), started_at_ms, started, cancel: Arc::clone(cancel) };
+        let mut now = self.registered.now.lock();
+        now.statements += 1;
+        now.running = Some(query);
+        drop(now);
+        Running { session: self, id, started, started_at_ms, statement }
     }
 
     fn note_transaction(&self, state: &SessionState) {
@@ -496,9 +503,7 @@ impl SessionInner {
             written_bytes: transaction.writes.bytes() as u64,
             started_at_ms: transaction.started_at_ms,
         });
-        if let Some(registered) = self.database.registry.sessions.lock().get_mut(&self.id) {
-            registered.transaction = noted;
-        }
+        self.registered.now.lock().transaction = noted;
     }
 
     /// What a statement of this session sees now. It may look at anything.

@@ -5,7 +5,7 @@
 
 use crate::database::Database;
 use crate::layout::Layout;
-use crate::registry::{RunningQuery, SessionState};
+use crate::registry::Registered;
 use evenkeel_catalog::Snapshot;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{SETTINGS, Setting, ShardId, Slot};
@@ -40,7 +40,7 @@ impl Database {
             sessions: self.session_states(),
             queries: self.query_states(),
             slow_queries: self.registry.slow_queries(),
-            transactions: self.registry.sessions.lock().values().filter_map(|s| s.transaction.clone()).collect(),
+            transactions: self.transaction_states(),
             locks: self.lock_states(),
             events: self.registry.events(),
             jobs: self.job_states(),
@@ -131,33 +131,44 @@ impl Database {
 
     fn session_states(&self) -> Vec<state::Session> {
         let sessions = self.registry.sessions.lock();
-        let state = |(id, session): (&u64, &SessionState)| state::Session {
-            id: *id,
-            user: session.user.to_string(),
-            client: session.client.clone(),
-            application: session.application.clone(),
-            state: match (session.running, &session.transaction) {
-                (1.., _) => "active",
-                (0, Some(_)) => "idle in transaction",
-                (0, None) => "idle",
-            },
-            statements: session.statements,
-            started_at_ms: session.started_at_ms,
+        let state = |(id, session): (&u64, &Arc<Registered>)| {
+            let now = session.now.lock();
+            state::Session {
+                id: *id,
+                user: session.user.to_string(),
+                client: session.client.clone(),
+                application: session.application.clone(),
+                state: match (&now.running, &now.transaction) {
+                    (Some(_), _) => "active",
+                    (None, Some(_)) => "idle in transaction",
+                    (None, None) => "idle",
+                },
+                statements: now.statements,
+                started_at_ms: session.started_at_ms,
+            }
         };
         sessions.iter().map(state).collect()
     }
 
     fn query_states(&self) -> Vec<state::Query> {
-        let queries = self.registry.queries.lock();
-        let state = |(id, query): (&u64, &RunningQuery)| state::Query {
-            id: *id,
-            session: query.session,
-            user: query.user.to_string(),
-            statement: query.statement.clone(),
-            started_at_ms: query.started_at_ms,
-            elapsed_ms: query.started.elapsed().as_micros() as f64 / 1e3,
+        let sessions = self.registry.sessions.lock();
+        let state = |(id, session): (&u64, &Arc<Registered>)| {
+            session.now.lock().running.as_ref().map(|query| state::Query {
+                id: query.id,
+                session: *id,
+                user: session.user.to_string(),
+                statement: query.statement.to_string(),
+                started_at_ms: query.started_at_ms,
+                elapsed_ms: query.started.elapsed().as_micros() as f64 / 1e3,
+            })
         };
-        queries.iter().map(state).collect()
+        let mut queries: Vec<_> = sessions.iter().filter_map(state).collect();
+        queries.sort_by_key(|query| query.id);
+        queries
+    }
+
+    fn transaction_states(&self) -> Vec<state::Transaction> {
+        self.registry.sessions.lock().values().filter_map(|session| session.now.lock().transaction.clone()).collect()
     }
 }
 

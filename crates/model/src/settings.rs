@@ -5,7 +5,8 @@
 //! of a statement is set, and are kept in their canonical text.
 
 use crate::error::{Error, Result, SqlState, did_you_mean};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 /// What kind of value a setting has, with its range.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -282,7 +283,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: SettingKind::Boolean,
         default: "on",
         scope: SettingScope::System,
-        description: "Whether a migration backs off while statements take longer than they did before it.",
+        description: "Whether a migration backs off while statements take longer than they did before it, and large ones are made in parts.",
     },
     Setting {
         name: "query_memory_limit",
@@ -490,6 +491,24 @@ impl Setting {
     }
 }
 
+/// A default, read once: every statement asks for some.
+struct Known {
+    text: &'static str,
+    /// 0 for another kind.
+    duration_ms: u64,
+    /// 0 for another kind.
+    size: u64,
+}
+
+static DEFAULTS: LazyLock<HashMap<&'static str, Known>> = LazyLock::new(|| {
+    let read = |setting: &Setting| {
+        let text = setting.default;
+        let (duration_ms, size) = (parse_duration_ms(text).unwrap_or(0), parse_size(text).unwrap_or(0));
+        (setting.name, Known { text, duration_ms, size })
+    };
+    SETTINGS.iter().map(read).collect()
+});
+
 /// Values that differ from the defaults, over a fallback: a session's over the system's.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
@@ -518,7 +537,7 @@ impl Settings {
     }
 
     fn text(&self, name: &str) -> &str {
-        self.get(name).or_else(|| SETTINGS.iter().find(|setting| setting.name == name).map(|s| s.default)).unwrap_or("")
+        self.get(name).or_else(|| DEFAULTS.get(name).map(|default| default.text)).unwrap_or("")
     }
 
     /// A boolean setting; false for another kind.
@@ -528,12 +547,18 @@ impl Settings {
 
     /// A duration setting in milliseconds; 0 for another kind.
     pub fn duration_ms(&self, name: &str) -> u64 {
-        parse_duration_ms(self.text(name)).unwrap_or(0)
+        match self.get(name) {
+            Some(text) => parse_duration_ms(text).unwrap_or(0),
+            None => DEFAULTS.get(name).map_or(0, |default| default.duration_ms),
+        }
     }
 
     /// A size setting in bytes; 0 for another kind.
     pub fn size(&self, name: &str) -> u64 {
-        parse_size(self.text(name)).unwrap_or(0)
+        match self.get(name) {
+            Some(text) => parse_size(text).unwrap_or(0),
+            None => DEFAULTS.get(name).map_or(0, |default| default.size),
+        }
     }
 
     /// An integer setting; 0 for another kind.

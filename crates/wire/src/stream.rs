@@ -71,8 +71,11 @@ impl Stream {
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
         // What was written is gone from the buffer even if the rest is never asked for.
         while !self.output.is_empty() {
-            if self.socket.write_buf(&mut self.output).await? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+            match self.socket.write(&self.output).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                // The buffer is kept for the next answer.
+                written if written == self.output.len() => self.output.clear(),
+                written => self.output.advance(written),
             }
         }
         self.socket.flush().await

@@ -68,6 +68,48 @@ async fn a_cancelled_job_leaves_nothing_at_its_target() {
     ground.end().await;
 }
 
+/// What is large moves in parts while the throttle is on, one after another, and each that is over stays where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_move_is_made_in_parts() {
+    let ground = Ground::with_rows(100).await;
+    let session = ground.session();
+    lines(&session, "CREATE TABLE wide (k BIGINT PRIMARY KEY, v TEXT)").await;
+    // A shard has about 38 MiB of them.
+    lines(&session, "INSERT INTO wide SELECT n, repeat('x', 10000) FROM generate_series(1, 16000) AS g(n)").await;
+    let there = "SELECT count(v), sum(k) FROM wide";
+    let before = lines(&session, there).await;
+    let owners = "QUERY SYSTEM.SLOTS SELECT slot, shard_id ORDER BY slot";
+    let home = lines(&session, owners).await;
+    let moves = async || {
+        let rows = lines(&session, &format!("EXPLAIN {MOVE}")).await;
+        rows.iter().filter(|row| row.starts_with("move ")).count()
+    };
+    assert_eq!(moves().await, 2);
+    lines(&session, "ALTER SYSTEM SET migration_throttle = off").await;
+    assert_eq!(moves().await, 1, "who asks for speed gets it");
+    lines(&session, "ALTER SYSTEM RESET migration_throttle").await;
+    // The second part is under way when the job is cancelled: it turns back, or is past that.
+    let job = start(&session, MOVE).await;
+    until("the second part begins", async || phases(&session, job).await.len() == 2).await;
+    crawl(&session).await;
+    lines(&session, &format!("CANCEL JOB {job}")).await;
+    lines(&session, &format!("WAIT FOR JOB {job} TIMEOUT '60s'")).await;
+    let ended = phases(&session, job).await;
+    assert_eq!((ended.len(), ended[0].as_str()), (2, "done"), "{ended:?}");
+    assert_eq!(lines(&session, there).await, before);
+    let left = owned(&session, 1).await;
+    assert!(left < 2048 && (left > 0) == (ended[1] == "undone"), "{left} slots, {ended:?}");
+    hurry(&session).await;
+    done(&session, &format!("UNDO JOB {job}")).await;
+    assert_eq!(lines(&session, owners).await, home);
+    let again = done(&session, MOVE).await;
+    assert_eq!((phases(&session, again).await, owned(&session, 1).await), (vec!["done".to_string(); 2], 0));
+    assert_eq!(lines(&session, there).await, before);
+    lines(&session, "VERIFY SHARD 2").await;
+    drop(session);
+    ground.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_moved_moves_back() {
     let ground = Ground::with_rows(2_000).await;
