@@ -14,7 +14,7 @@ use crate::{Conductor, State};
 use evenkeel_model::{Error, JobId, MigrationId, Result, ShardId};
 use evenkeel_planner::JobStatus;
 use evenkeel_rebalancer::balance::Move;
-use evenkeel_rebalancer::budget::{AdmissionLimits, Admitted, Running};
+use evenkeel_rebalancer::budget::{Admission, AdmissionLimits, Admitted, Running};
 use evenkeel_rebalancer::migration::{Migration, Observed, Phase};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -189,16 +189,24 @@ impl Conductor {
         // A later move does not overtake an earlier one of its shards: each step of the plan rests on those before it.
         let mut passed_over: BTreeSet<ShardId> = BTreeSet::new();
         for (at, source, target) in waiting {
-            let busy = |shard: ShardId| {
-                let of = |m: &Migration| m.source == shard || m.target == shard;
-                state.movements.values().filter(|movement| of(&movement.stored().migration)).count() as u64
-            };
-            let running =
-                Running { all: state.movements.len() as u64, at_busier_shard: busy(source).max(busy(target)) };
+            // What waits for the last reader of its old copy keeps nobody from going on.
+            let at_work: Vec<_> = state
+                .movements
+                .values()
+                .map(|movement| movement.stored().migration)
+                .filter(|migration| migration.phase != Phase::Dropping)
+                .collect();
+            let busy =
+                |shard: ShardId| at_work.iter().filter(|m| m.source == shard || m.target == shard).count() as u64;
+            let running = Running { all: at_work.len() as u64, at_busier_shard: busy(source).max(busy(target)) };
             let overtakes =
                 (passed_over.contains(&source) || passed_over.contains(&target)) && !mistaken!(MovesOvertake);
             let now_ms = world.now_ms().max(0) as u64;
-            let admitted = !overtakes && matches!(state.admission.admit(now_ms, running, limits), Admitted::Start);
+            let admitted = !overtakes
+                && match goes_on(&job.plan.moves, at) {
+                    true => matches!(Admission::fits(running, limits), Admitted::Start),
+                    false => matches!(state.admission.admit(now_ms, running, limits), Admitted::Start),
+                };
             if admitted {
                 self.begin_migration(world, state, job.id, at)?;
             } else {
@@ -282,6 +290,12 @@ impl Conductor {
             movement.sleep(world, LOOK_EVERY);
         }
     }
+}
+
+/// Whether a move is a further part of the one before it. The limits of an hour are about moves, not their parts.
+fn goes_on(moves: &[Move], at: usize) -> bool {
+    let ends = |at: usize| moves.get(at).map(|step| (step.source, step.target));
+    at > 0 && ends(at - 1) == ends(at)
 }
 
 /// The lower of two limits, of which 0 is none.

@@ -106,6 +106,11 @@ pub enum Admitted {
     Full { limit: Limit },
 }
 
+/// Whether a limit, of which 0 is none, lets one more run.
+fn allows(limit: u64, running: u64) -> bool {
+    limit == 0 || running < limit
+}
+
 /// The starts of the last hour: part of what the balancer persists, so that a restart is no way round the limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -117,13 +122,9 @@ pub struct Admission {
 impl Admission {
     /// Counts a start, if all limits allow one.
     pub fn admit(&mut self, now_ms: u64, running: Running, limits: AdmissionLimits) -> Admitted {
-        let allows = |limit: u64, running: u64| limit == 0 || running < limit;
         self.forget(now_ms);
-        if !allows(limits.migrations_at_once, running.all) {
-            return Admitted::Full { limit: Limit::MigrationsAtOnce };
-        }
-        if !allows(limits.migrations_at_once_per_shard, running.at_busier_shard) {
-            return Admitted::Full { limit: Limit::MigrationsAtOncePerShard };
+        if let full @ Admitted::Full { .. } = Self::fits(running, limits) {
+            return full;
         }
         let started = self.starts_ms.len() as u64;
         if !allows(limits.migrations_per_hour, started) {
@@ -133,6 +134,17 @@ impl Admission {
             return Admitted::Wait { wait_ms, limit: Limit::MigrationsPerHour };
         }
         self.starts_ms.push_back(now_ms);
+        Admitted::Start
+    }
+
+    /// Whether one may run beside those that do, however many have started; it is not counted.
+    pub fn fits(running: Running, limits: AdmissionLimits) -> Admitted {
+        if !allows(limits.migrations_at_once, running.all) {
+            return Admitted::Full { limit: Limit::MigrationsAtOnce };
+        }
+        if !allows(limits.migrations_at_once_per_shard, running.at_busier_shard) {
+            return Admitted::Full { limit: Limit::MigrationsAtOncePerShard };
+        }
         Admitted::Start
     }
 

@@ -5,6 +5,7 @@
 use crate::ground::{Ground, crawl, crawling, done, hurry, number, phases, refused, slots_of, start, state, until};
 use evenkeel_model::SqlState;
 use evenkeel_tests::lines;
+use futures::StreamExt;
 use std::time::Duration;
 
 const MOVE: &str = "MOVE SLOTS 0 TO 2047 FROM SHARD 1 TO SHARD 2";
@@ -102,7 +103,14 @@ async fn a_large_move_is_made_in_parts() {
     hurry(&session).await;
     done(&session, &format!("UNDO JOB {job}")).await;
     assert_eq!(lines(&session, owners).await, home);
-    let again = done(&session, MOVE).await;
+    // Who reads for long holds up no part: only the old copies wait.
+    let reader = ground.session();
+    let mut rows = reader.execute("SELECT v FROM wide", &[]);
+    rows.next().await.expect("columns").expect("a query");
+    let again = start(&session, MOVE).await;
+    until("both parts wait for the reader", async || phases(&session, again).await == ["dropping"; 2]).await;
+    drop((rows, reader));
+    lines(&session, &format!("WAIT FOR JOB {again} TIMEOUT '60s'")).await;
     assert_eq!((phases(&session, again).await, owned(&session, 1).await), (vec!["done".to_string(); 2], 0));
     assert_eq!(lines(&session, there).await, before);
     lines(&session, "VERIFY SHARD 2").await;

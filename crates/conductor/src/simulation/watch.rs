@@ -166,7 +166,10 @@ impl Watch {
     }
 
     fn on_begin(&mut self, sim: &Sim, new: &StoredMigration) {
-        let open: Vec<_> = migrations(sim).into_iter().filter(|stored| !stored.migration.phase.is_over()).collect();
+        // What waits for the last reader of its old copy keeps nobody from going on.
+        let is_at_work =
+            |stored: &StoredMigration| !stored.migration.phase.is_over() && stored.migration.phase != Phase::Dropping;
+        let open: Vec<_> = migrations(sim).into_iter().filter(is_at_work).collect();
         let most = sim.settings.borrow().integer("max_concurrent_migrations") as usize;
         if open.len() > most {
             sim.violate(WithinLimits, format!("{} migrations at once, of {most}", open.len()));

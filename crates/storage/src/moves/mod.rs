@@ -161,14 +161,14 @@ impl Shard {
     /// Everything that the store has of some slots, and the counters of what was received.
     fn delete_rows(&self, batch: &mut WriteBatch, slots: &SlotSet) -> std::result::Result<(), OrderError> {
         let (data, history) = (self.data(), self.history());
+        let mut looked = 0;
         for table in self.tables().map_err(OrderError::Failed)? {
-            let ranges: Vec<_> = slot_ranges(table, slots, self.slot_bits()).collect();
-            // What deletes nothing is in the way of the files that are taken in next. Looking holds commits up, so that
-            // many ranges are deleted unseen.
-            let looks = ranges.len() <= LOOKED_INTO_MAX;
-            for range in &ranges {
+            for range in &slot_ranges(table, slots, self.slot_bits()).collect::<Vec<_>>() {
+                // What deletes nothing is in the way of the files that are taken in next. Looking holds commits up, so
+                // that beyond some ranges they are deleted unseen.
+                looked += 1;
                 for family in [&data, &history] {
-                    if !looks || self.has_any(family, range)? {
+                    if looked > LOOKED_INTO_MAX || self.has_any(family, range)? {
                         batch.delete_range_cf(family, &range.start, &range.end);
                     }
                 }

@@ -21,6 +21,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A file's bytes before the next is begun.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// Tables have files of their own up to this many files: taking in a thousand small ones is slow, too.
+const FILES_APART_MAX: usize = 64;
+
 /// Rows that a target looks up at once: their blocks stay in memory meanwhile.
 const READ_AT_ONCE: usize = 512;
 
@@ -273,6 +276,8 @@ pub struct SortedVersions<'s> {
     directory: PathBuf,
     options: &'s FileOptions,
     writer: Option<(SstFileWriter<'s>, Family)>,
+    /// Whose rows come.
+    table: Option<TableId>,
     files: Vec<(PathBuf, Family)>,
     counts: Differences,
     slot: Option<((TableId, Slot), SlotCount)>,
@@ -293,6 +298,7 @@ impl<'s> SortedVersions<'s> {
             directory: directory.to_path_buf(),
             options,
             writer: None,
+            table: None,
             files: Vec::new(),
             counts: Differences::new(),
             slot: None,
@@ -305,8 +311,13 @@ impl<'s> SortedVersions<'s> {
     /// # Errors
     /// When the disk fails or is full.
     pub fn push(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<()> {
-        let full =
-            |(writer, of): &mut (SstFileWriter<'_>, Family)| *of != family || writer.file_size() >= FILE_BYTES_MAX;
+        // A file over two tables would span what the target has between them.
+        let table = table_of(key);
+        let apart = self.table != table && self.files.len() < FILES_APART_MAX;
+        self.table = table;
+        let full = |(writer, of): &mut (SstFileWriter<'_>, Family)| {
+            apart || *of != family || writer.file_size() >= FILE_BYTES_MAX
+        };
         if self.writer.as_mut().is_none_or(full) {
             self.finish_file()?;
             let path = self.directory.join(format!("{}-{}.sst", self.shard.id(), self.files.len()));
