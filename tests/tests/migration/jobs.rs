@@ -105,7 +105,7 @@ async fn a_large_move_is_made_in_parts() {
     assert_eq!(lines(&session, owners).await, home);
     // Who reads for long holds up no part: only the old copies wait.
     let reader = ground.session();
-    let mut rows = reader.execute("SELECT v FROM wide", &[]);
+    let mut rows = reader.execute("SELECT n FROM t CROSS JOIN generate_series(1, 1000000) AS g(n)", &[]);
     rows.next().await.expect("columns").expect("a query");
     let again = start(&session, MOVE).await;
     until("both parts wait for the reader", async || phases(&session, again).await == ["dropping"; 2]).await;
