@@ -206,17 +206,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let shard = shard(directory.path());
         let slots = SlotSet::range(Slot(0), Slot(9));
-        let receive = |migration: u64| {
-            let stamp = Stamp { migration: MigrationId(migration), since: Epoch(1), step: 1 };
-            shard.order(&ShardCommand { stamp, slots: slots.clone(), order: Order::BeginIncoming }).unwrap();
-        };
-        // Another table's row: the shard is not empty, the slots are.
+        // A row in another slot: the shard is not empty, the slots are.
         let elsewhere = row_key(TableId(1), Token(u64::MAX), b"x");
         shard.claim(SlotSet::range(Slot(8_191), Slot(8_191)), Epoch(1)).unwrap();
         let mutations = vec![Mutation { key: elsewhere, operation: Operation::Put(vec![1]) }];
         let command = Command::CommitOnePhase { start: Timestamp(1), commit: Timestamp(2), mutations };
         shard.apply(&command, Durability::Buffered).unwrap();
-        receive(1);
+        let stamp = Stamp { migration: MigrationId(1), since: Epoch(1), step: 1 };
+        shard.order(&ShardCommand { stamp, slots, order: Order::BeginIncoming }).unwrap();
         assert!(shard.take_in(&shard.data(), &file(&shard, directory.path(), b"ac"), 0).unwrap());
     }
 }

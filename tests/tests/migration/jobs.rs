@@ -107,6 +107,8 @@ async fn a_large_move_is_made_in_parts() {
     let reader = ground.session();
     let mut rows = reader.execute("SELECT n FROM t CROSS JOIN generate_series(1, 1000000) AS g(n)", &[]);
     rows.next().await.expect("columns").expect("a query");
+    // Two jobs were begun before, and the parts of this one are no more than a third.
+    lines(&session, "ALTER SYSTEM SET max_migrations_per_hour = 3").await;
     let again = start(&session, MOVE).await;
     until("both parts wait for the reader", async || phases(&session, again).await == ["dropping"; 2]).await;
     drop((rows, reader));

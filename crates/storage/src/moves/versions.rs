@@ -372,7 +372,8 @@ impl<'s> SortedVersions<'s> {
         let of = |family: Family| -> Vec<_> {
             self.files.iter().filter(|(_, of)| *of == family).map(|(path, _)| path.clone()).collect()
         };
-        let mut left = vec![(shard.data(), of(Family::Newest)), (shard.history(), of(Family::History))];
+        // The last is next.
+        let mut left = vec![(shard.history(), of(Family::History)), (shard.data(), of(Family::Newest))];
         left.retain(|(_, files)| !files.is_empty());
         let mut flushes = 0;
         loop {
@@ -395,5 +396,39 @@ impl<'s> SortedVersions<'s> {
             shard.make_room(&in_the_way)?;
             flushes += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::key::row_key;
+    use crate::command::{Command, Mutation, Operation};
+    use crate::shard::Durability;
+    use crate::store::Store;
+    use evenkeel_model::{ShardId, SlotBits, Timestamp, Token};
+
+    /// What the target has of one table above the slots that come, and of the next below them, is between the two tables'
+    /// rows, and between none of one table's.
+    #[test]
+    fn tables_have_files_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(1 << 20).unwrap();
+        let shard = Shard::open(ShardId(1), &directory.path().join("shard"), SlotBits::DEFAULT, &store).unwrap();
+        let above = Mutation { key: row_key(TableId(1), Token(u64::MAX), b"a"), operation: Operation::Put(vec![1]) };
+        let (start, commit) = (Timestamp(1), Timestamp(2));
+        let command = Command::CommitOnePhase { start, commit, mutations: vec![above] };
+        shard.apply(&command, Durability::Buffered).unwrap();
+        let options = FileOptions::of(&store);
+        let mut sorted = SortedVersions::new(&shard, &options, directory.path());
+        for table in [TableId(1), TableId(2)] {
+            for row in [b"a", b"b"] {
+                sorted.push(Family::Newest, &row_key(table, Token(0), row), &[0; DATA_HEADER]).unwrap();
+            }
+        }
+        sorted.finish_file().unwrap();
+        let files: Vec<_> = sorted.files.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(files.len(), 2);
+        assert!(shard.take_in(&shard.data(), &files, 0).unwrap(), "nothing is in the way");
     }
 }
