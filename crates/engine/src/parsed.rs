@@ -162,11 +162,12 @@ impl Session {
         })
     }
 
-    /// Carries out a COPY FROM STDIN, whose rows come from `input`; it is read on a thread of its own, which may wait.
+    /// Carries out a COPY FROM STDIN, whose rows come from `input`; it is read on a thread of its own, which may wait. Rows
+    /// are taken in while whoever has the answer receives more of them.
     pub fn copy_in(&self, text: &str, input: Box<dyn std::io::Read + Send>) -> Answer {
         let inner = Arc::clone(&self.inner);
         let text = text.to_string();
-        Answer::driven(move |output| async move {
+        Answer::spawned(move |output| async move {
             inner.answer(&text, Work::Text(&[]), output.with_input(input)).await;
         })
     }

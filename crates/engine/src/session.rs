@@ -177,11 +177,23 @@ const EVENTS_AHEAD: usize = 4;
 impl Answer {
     /// An answer to work that goes on as the answer is read: nothing is handed to another thread.
     pub(crate) fn driven<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Output) -> W) -> Self {
+        let (mut answer, output) = Self::awaited();
+        answer.work = Some(Box::pin(guarded(output.clone(), work(output))));
+        answer
+    }
+
+    /// An answer to work that goes on by itself, on the current tokio runtime.
+    pub(crate) fn spawned<W: Future<Output = ()> + Send + 'static>(work: impl FnOnce(Output) -> W) -> Self {
+        let (answer, output) = Self::awaited();
+        tokio::spawn(guarded(output.clone(), work(output)));
+        answer
+    }
+
+    fn awaited() -> (Self, Output) {
         let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
         let cancel = Arc::new(Cancel::default());
         let output = Output::new(sender, Arc::clone(&cancel));
-        let work = guarded(output.clone(), work(output));
-        Self { receiver, cancel, work: Some(Box::pin(work)) }
+        (Self { receiver, cancel, work: None }, output)
     }
 
     /// Asks the statement to stop; its answer ends with 57014, unless it is committing.
@@ -334,15 +346,9 @@ impl Session {
     /// Runs one statement on the current tokio runtime. `variables` are the values of `@name` parameters as text: a
     /// number, `true`, `false` or `null` is that, anything else a string.
     pub fn execute(&self, statement: &str, variables: &[(String, String)]) -> Answer {
-        let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
-        let cancel = Arc::new(Cancel::default());
-        let output = Output::new(sender, Arc::clone(&cancel));
         let inner = Arc::clone(&self.inner);
         let (statement, variables) = (statement.to_string(), variables.to_vec());
-        tokio::spawn(guarded(output.clone(), async move {
-            inner.answer(&statement, Work::Text(&variables), output).await;
-        }));
-        Answer { receiver, cancel, work: None }
+        Answer::spawned(move |output| async move { inner.answer(&statement, Work::Text(&variables), output).await })
     }
 
     /// Stops what runs in this session now.

@@ -5,7 +5,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use evenkeel_catalog as catalog;
 use evenkeel_model::{ColumnType, Result, ShardId, SlotMap, Token};
-use evenkeel_storage::codec::{Cells, KeyBuilder, RowFormat, RowVersion, Value, arrow_type, row, row_key};
+use evenkeel_storage::codec::{Cells, KeyBuilder, RowFormat, RowOfCells, RowVersion, Value, arrow_type, row, row_key};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -165,10 +165,8 @@ impl RowEncoder<'_> {
 
     /// Appends the bytes of a row to `out`.
     pub(crate) fn row(&self, row: usize, out: &mut Vec<u8>) -> Result<()> {
-        self.table.format.current().encode(out, |position| match self.cells.get(self.positions[position]) {
-            Some(cells) => cells.value(row),
-            None => Ok(Value::Null),
-        })
+        let row = RowOfCells { cells: &self.cells, positions: &self.positions, row };
+        self.table.format.current().encode(out, &row)
     }
 }
 

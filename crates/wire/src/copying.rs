@@ -55,6 +55,13 @@ pub(crate) async fn receive(
     statement: &str,
     patience: &Patience,
 ) -> Result<String, End> {
+    stream.expect_much(true);
+    let outcome = rows(stream, session, statement, patience).await;
+    stream.expect_much(false);
+    outcome
+}
+
+async fn rows(stream: &mut Stream, session: &Session, statement: &str, patience: &Patience) -> Result<String, End> {
     let (sender, messages) = mpsc::channel(WAITING);
     let mut answer = session.copy_in(statement, Box::new(Incoming { messages, current: Bytes::new(), done: false }));
     // What is wrong with the statement itself, a client hears instead of being asked for rows.

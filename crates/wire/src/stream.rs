@@ -27,6 +27,8 @@ pub(crate) struct Stream {
     /// Whether the client has asked for what PostgreSQL's protocol does not have (`evenkeel_model::progress`).
     pub(crate) extended: bool,
     message_max: usize,
+    /// Room that is made for every read.
+    read_at_once: usize,
     context: DecodeContext,
 }
 
@@ -53,18 +55,29 @@ impl From<Fault> for End {
 /// The longest message of somebody who has not logged in.
 const LOGIN_MESSAGE_MAX: usize = 64 << 10;
 
+/// Statements are short, and connections that do nothing are many.
+const READ_AT_ONCE: usize = 512;
+/// Rows of a COPY: few reads, and few messages that begin in one buffer and end in the next.
+const READ_AT_ONCE_OF_MUCH: usize = 64 << 10;
+
 impl Stream {
     /// A connection of somebody who has not logged in.
     pub(crate) fn new(socket: Box<dyn Socket>) -> Self {
         let mut context = DecodeContext::new(ProtocolVersion::PROTOCOL3_0);
         (context.awaiting_frontend_ssl, context.awaiting_frontend_startup) = (false, false);
         let (input, output) = (BytesMut::new(), BytesMut::new());
-        Self { socket, input, output, extended: false, message_max: LOGIN_MESSAGE_MAX, context }
+        let read_at_once = READ_AT_ONCE;
+        Self { socket, input, output, extended: false, message_max: LOGIN_MESSAGE_MAX, read_at_once, context }
     }
 
     /// From here on messages may be as long as they may be.
     pub(crate) fn logged_in(&mut self, message_max: usize) {
         self.message_max = message_max;
+    }
+
+    /// Whether much is to come: then more of it is read at once.
+    pub(crate) fn expect_much(&mut self, is_much: bool) {
+        self.read_at_once = if is_much { READ_AT_ONCE_OF_MUCH } else { READ_AT_ONCE };
     }
 
     /// Sends what has gathered.
@@ -90,6 +103,7 @@ impl Stream {
     pub(crate) async fn fill(&mut self, bytes: usize) -> Result<(), End> {
         while self.input.len() < bytes {
             self.flush().await?;
+            self.input.reserve((bytes - self.input.len()).max(self.read_at_once));
             if self.socket.read_buf(&mut self.input).await? == 0 {
                 return Err(End::Gone);
             }

@@ -1,7 +1,7 @@
 //! From Arrow arrays to values.
 
 use super::Value;
-use super::row::{read_fixed, write_fixed};
+use super::row::{RowSource, read_fixed, write_fixed};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array,
     Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, ListArray, StringViewArray, Time64MicrosecondArray,
@@ -124,6 +124,50 @@ impl<'a> Cells<'a> {
         })
     }
 
+    /// Writes the value of a column of fixed width to exactly its bytes; `false` for NULL, which leaves them.
+    ///
+    /// # Errors
+    /// 22P02 for text that is no UUID.
+    #[inline]
+    pub fn write_fixed(&self, row: usize, out: &mut [u8]) -> Result<bool> {
+        if self.is_null(row) {
+            return Ok(false);
+        }
+        match self.array {
+            Typed::Boolean(a) => out[0] = u8::from(a.value(row)),
+            Typed::Int16(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Int32(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Int64(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Float32(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Float64(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Date(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Time(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Timestamp(a) => out.copy_from_slice(&a.value(row).to_le_bytes()),
+            Typed::Decimal(_) | Typed::Uuid(_) | Typed::Interval(_) => {
+                write_fixed(out, self.column, &self.value(row)?);
+            }
+            Typed::Text(_) | Typed::Binary(_) | Typed::List(_) => {
+                return Err(Error::internal(format!("a column of type {} has no fixed width", self.column)));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Appends the bytes of a value of a column without fixed width; `false` for NULL.
+    ///
+    /// # Errors
+    /// XX000 for a column of fixed width.
+    #[inline]
+    pub fn append(&self, row: usize, out: &mut Vec<u8>) -> Result<bool> {
+        match self.value(row)? {
+            Value::Null => return Ok(false),
+            Value::Bytes(bytes) => out.extend_from_slice(&bytes),
+            _ => return Err(Error::internal(format!("a column of type {} has a fixed width", self.column))),
+        }
+        Ok(true)
+    }
+
+    #[inline]
     fn is_null(&self, row: usize) -> bool {
         match self.array {
             Typed::Boolean(a) => a.is_null(row),
@@ -141,6 +185,27 @@ impl<'a> Cells<'a> {
             Typed::Interval(a) => a.is_null(row),
             Typed::List(a) => a.is_null(row),
         }
+    }
+}
+
+/// One row of some columns' arrays.
+#[derive(Debug)]
+pub struct RowOfCells<'c, 'a> {
+    pub cells: &'c [Cells<'a>],
+    /// For each column of the row's version the place in `cells`; behind its end for a column that has none, and is NULL.
+    pub positions: &'c [usize],
+    pub row: usize,
+}
+
+impl RowSource for RowOfCells<'_, '_> {
+    #[inline]
+    fn write_fixed(&self, position: usize, out: &mut [u8]) -> Result<bool> {
+        self.cells.get(self.positions[position]).map_or(Ok(false), |cells| cells.write_fixed(self.row, out))
+    }
+
+    #[inline]
+    fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool> {
+        self.cells.get(self.positions[position]).map_or(Ok(false), |cells| cells.append(self.row, out))
     }
 }
 

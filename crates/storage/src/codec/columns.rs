@@ -182,7 +182,7 @@ fn decode_list_into(element: &ColumnType, bytes: &[u8], values: &mut ColumnBuild
 #[cfg(test)]
 mod tests {
     use super::super::row::RowColumn;
-    use super::super::{Cells, RowFormat, RowVersion};
+    use super::super::{Cells, RowFormat, RowOfCells, RowVersion};
     use super::*;
     use arrow::array::{Array, Int32Builder as Ints, ListBuilder, StringViewArray};
 
@@ -201,11 +201,12 @@ mod tests {
         for (column, array) in columns {
             let version = RowVersion::new(1, vec![RowColumn { id: 1, column_type: column.clone() }]);
             let format = RowFormat::new(vec![version], vec![]);
-            let cells = Cells::new(&column, &array).unwrap();
+            let cells = [Cells::new(&column, &array).unwrap()];
             let mut builder = ColumnBuilder::new(&column, array.len());
             for row in 0..array.len() {
                 let mut bytes = Vec::new();
-                format.current().encode(&mut bytes, |_| cells.value(row)).unwrap();
+                let row = RowOfCells { cells: &cells, positions: &[0], row };
+                format.current().encode(&mut bytes, &row).unwrap();
                 format.projection(&[1]).read(&bytes, |_, value| builder.append(value)).unwrap();
             }
             assert_eq!(builder.finish().as_ref(), array.as_ref());

@@ -7,8 +7,8 @@ pub mod key;
 pub mod row;
 mod value;
 
-pub use cells::{Cells, arrow_type};
+pub use cells::{Cells, RowOfCells, arrow_type};
 pub use columns::ColumnBuilder;
 pub use key::{KeyBuilder, row_key, table_range};
-pub use row::{RowFormat, RowVersion};
+pub use row::{RowFormat, RowSource, RowVersion};
 pub use value::Value;

@@ -35,6 +35,21 @@ enum Place {
     Variable { end: usize, previous: Option<usize> },
 }
 
+/// Where the values of a row come from, by their position among its version's columns.
+pub trait RowSource {
+    /// Writes a value of fixed width to exactly its bytes, which are zeros; `false` for NULL, which leaves them.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    fn write_fixed(&self, position: usize, out: &mut [u8]) -> Result<bool>;
+
+    /// Appends the bytes of a value without fixed width; `false` for NULL.
+    ///
+    /// # Errors
+    /// What is wrong with the value.
+    fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool>;
+}
+
 /// One version of a table's rows: which columns, where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowVersion {
@@ -80,31 +95,32 @@ impl RowVersion {
         &self.columns
     }
 
-    /// Appends a row to `out`; `value` gives the value of the column at each position.
+    /// Appends a row to `out`.
     ///
     /// # Errors
-    /// 54000 for a row above [`ROW_LEN_MAX`], or what `value` says.
-    pub fn encode<'v>(&self, out: &mut Vec<u8>, mut value: impl FnMut(usize) -> Result<Value<'v>>) -> Result<()> {
+    /// 54000 for a row above [`ROW_LEN_MAX`], or what `source` says.
+    pub fn encode(&self, out: &mut Vec<u8>, source: &impl RowSource) -> Result<()> {
         let start = out.len();
         out.resize(start + self.variable, 0);
         out[start..start + HEADER_LEN].copy_from_slice(&self.version.to_le_bytes());
-        for (position, (column, place)) in self.columns.iter().zip(&self.places).enumerate() {
-            let value = value(position)?;
-            if value.is_null() {
-                out[start + HEADER_LEN + position / 8] |= 1 << (position % 8);
-            }
-            match *place {
-                Place::Fixed { offset, .. } => write_fixed(&mut out[start + offset..], &column.column_type, &value),
+        for (position, place) in self.places.iter().enumerate() {
+            let is_there = match *place {
+                Place::Fixed { offset, width } => {
+                    let offset = start + offset;
+                    source.write_fixed(position, &mut out[offset..offset + width])?
+                }
                 Place::Variable { end, .. } => {
-                    if let Value::Bytes(bytes) = &value {
-                        out.extend_from_slice(bytes);
-                    }
+                    let is_there = source.append(position, out)?;
                     let length = out.len() - start - self.variable;
                     if length > ROW_LEN_MAX {
                         return Err(Error::new(SqlState::ProgramLimitExceeded, "a row is larger than 64 MiB"));
                     }
                     out[start + end..start + end + 4].copy_from_slice(&(length as u32).to_le_bytes());
+                    is_there
                 }
+            };
+            if !is_there {
+                out[start + HEADER_LEN + position / 8] |= 1 << (position % 8);
             }
         }
         Ok(())
@@ -326,6 +342,28 @@ mod tests {
         Value::Bytes(Cow::Borrowed(s.as_bytes()))
     }
 
+    struct Values<'v>(&'v RowVersion, Vec<Value<'v>>);
+
+    impl RowSource for Values<'_> {
+        fn write_fixed(&self, position: usize, out: &mut [u8]) -> Result<bool> {
+            write_fixed(out, &self.0.columns()[position].column_type, &self.1[position]);
+            Ok(!self.1[position].is_null())
+        }
+
+        fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool> {
+            if let Value::Bytes(bytes) = &self.1[position] {
+                out.extend_from_slice(bytes);
+            }
+            Ok(!self.1[position].is_null())
+        }
+    }
+
+    fn encoded(version: &RowVersion, values: Vec<Value<'_>>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        version.encode(&mut bytes, &Values(version, values)).unwrap();
+        bytes
+    }
+
     #[test]
     fn rows_come_back_as_they_were() {
         let format = RowFormat::new(vec![RowVersion::new(1, columns())], vec![]);
@@ -334,8 +372,7 @@ mod tests {
             vec![Value::Integer(-5), text("abc"), Value::Boolean(true), text(""), interval],
             vec![Value::Null, Value::Null, Value::Null, text("x"), Value::Null],
         ] {
-            let mut bytes = Vec::new();
-            format.current().encode(&mut bytes, |i| Ok(row[i].clone())).unwrap();
+            let bytes = encoded(format.current(), row.clone());
             assert_eq!(format.projection(&[1, 2, 3, 4, 5]).values(&bytes).unwrap(), row);
             assert_eq!(format.projection(&[4, 1]).values(&bytes).unwrap(), vec![row[3].clone(), row[0].clone()]);
         }
@@ -344,8 +381,7 @@ mod tests {
     #[test]
     fn older_rows_have_the_added_value_and_lose_the_dropped_column() {
         let old = RowVersion::new(1, columns()[..2].to_vec());
-        let mut bytes = Vec::new();
-        old.encode(&mut bytes, |i| Ok(if i == 0 { Value::Integer(7) } else { text("gone") })).unwrap();
+        let bytes = encoded(&old, vec![Value::Integer(7), text("gone")]);
         let new = RowVersion::new(2, vec![columns()[0].clone(), RowColumn { id: 9, column_type: ColumnType::BigInt }]);
         let format = RowFormat::new(vec![old, new], vec![(9, Value::Integer(42))]);
         assert_eq!(format.projection(&[1, 9]).values(&bytes).unwrap(), vec![Value::Integer(7), Value::Integer(42)]);
@@ -354,8 +390,8 @@ mod tests {
     #[test]
     fn damaged_rows_are_refused_not_misread() {
         let format = RowFormat::new(vec![RowVersion::new(1, columns())], vec![]);
-        let mut bytes = Vec::new();
-        format.current().encode(&mut bytes, |i| Ok(if i == 1 { text("abcdef") } else { Value::Null })).unwrap();
+        let nulls = || Value::Null;
+        let mut bytes = encoded(format.current(), vec![nulls(), text("abcdef"), nulls(), nulls(), nulls()]);
         let projection = format.projection(&[2]);
         for length in 0..bytes.len() {
             assert_eq!(projection.values(&bytes[..length]).unwrap_err().state, SqlState::DataCorrupted);
