@@ -10,7 +10,6 @@ use evenkeel_engine::ScalarValue;
 use evenkeel_pql::keywords;
 use evenkeel_tests::lines;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 fn kind(statement: &str) -> Kind {
     let parsed = evenkeel_pql::parse_statement(statement);
@@ -211,8 +210,7 @@ fn every_kind_of_statement_is_in_the_table() {
 /// What the scripts do must have a kind of its own: the parser knows far more statements than the engine.
 #[test]
 fn what_scripts_do_has_a_kind() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("slt");
-    for file in std::fs::read_dir(folder).expect("the folder of scripts") {
+    for file in std::fs::read_dir("slt").expect("the folder of scripts") {
         let script = file.expect("a file").path();
         let records = sqllogictest::parse_file::<sqllogictest::DefaultColumnType>(&script).expect("a script");
         for record in records {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 fn is(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = Path::new("../docs").join(name);
     if std::env::var_os("EVENKEEL_BLESS").is_some() {
         std::fs::write(&path, text).expect("docs can be written");
     }

@@ -11,7 +11,7 @@ use evenkeel_tests::{Temporary, run, spelled};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Record, Runner, strict_column_validator};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A session as sqllogictest wants it.
 struct Connection(Session);
@@ -91,7 +91,7 @@ pub(crate) use every_script;
 
 /// Where the scripts are.
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("slt")
+    PathBuf::from("slt")
 }
 
 /// The scripts that there are, by what they are called.

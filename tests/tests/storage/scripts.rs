@@ -8,7 +8,6 @@ use evenkeel_storage::codec::key::{PREFIX_LEN, row_key, slot_of, table_of, table
 use evenkeel_storage::{ApplyError, Command, Cursor, Durability, Mutation, Operation, Shard, SortedRows, Store, View};
 use goldenscript::{Argument, ArgumentConsumer, Context};
 use std::error::Error;
-use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -237,9 +236,8 @@ impl goldenscript::Runner for Story {
 
 #[test]
 fn stories() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/storage/scripts");
-    let mut scripts: Vec<_> =
-        std::fs::read_dir(directory).expect("scripts").flatten().map(|entry| entry.path()).collect();
+    let scripts = std::fs::read_dir("tests/storage/scripts").expect("scripts");
+    let mut scripts: Vec<_> = scripts.flatten().map(|entry| entry.path()).collect();
     scripts.sort();
     assert!(!scripts.is_empty());
     for script in scripts {

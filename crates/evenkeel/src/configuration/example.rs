@@ -95,7 +95,7 @@ mod tests {
     }
 
     fn docs(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
+        Path::new("../../docs").join(name)
     }
 
     fn blesses() -> bool {
