@@ -1,8 +1,9 @@
 //! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
 
 use crate::access::{Identity, sees_through};
+use crate::names::{Names, byte_span};
 use crate::output::{Event, Output};
-use crate::planning::{Names, Planning, byte_span};
+use crate::planning::Planning;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, stream};
 use crate::types::{fold, table_name};

@@ -4,7 +4,7 @@ use crate::definition::{add_constraint, column_index, drop_column, is_key, renam
 use crate::error::{query_error, undefined_table};
 use crate::evaluate::constant;
 use crate::meta::MetaChange;
-use crate::planning::byte_span;
+use crate::names::byte_span;
 use crate::session::{SessionInner, SessionState};
 use crate::spelling::written;
 use crate::statement::Outcome;

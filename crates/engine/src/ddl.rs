@@ -12,9 +12,9 @@ use crate::definition::{
 use crate::error::{query_error, undefined_table};
 use crate::evaluate::{constant, table_schema};
 use crate::meta::{MetaChange, MetaStore};
+use crate::names::{byte_span, resolve};
 use crate::oracle::now_ms;
 use crate::output::Output;
-use crate::planning::{byte_span, resolve};
 use crate::session::{SessionInner, SessionState};
 use crate::spelling::written;
 use crate::statement::Outcome;

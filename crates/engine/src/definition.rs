@@ -2,7 +2,7 @@
 
 use crate::database::Schemas;
 use crate::error::undefined_table;
-use crate::planning::byte_span;
+use crate::names::byte_span;
 use crate::spelling::written;
 use crate::types::fold;
 use evenkeel_catalog as catalog;

@@ -8,8 +8,9 @@ use crate::changes::{Changes, Conflict, ConflictUpdate, Defaults, column_value, 
 use crate::error::{arrow_error, query_error};
 use crate::evaluate::{Checks, compile};
 use crate::load::BulkLoad;
+use crate::names::{Names, byte_span, resolve};
 use crate::output::{Event, Output};
-use crate::planning::{Names, Planning, byte_span, resolve};
+use crate::planning::Planning;
 use crate::row_insert::RowInsert;
 use crate::scan::TableScan;
 use crate::session::{SessionInner, SessionState};

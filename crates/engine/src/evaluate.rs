@@ -1,7 +1,7 @@
 //! Expressions outside queries: DEFAULT, CHECK, `AS OF`, keys of LOCATE, values of settings.
 
 use crate::error::{arrow_error, query_error};
-use crate::planning::{Names, byte_span};
+use crate::names::{Names, byte_span};
 use crate::table::TableHandle;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};

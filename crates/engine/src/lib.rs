@@ -29,6 +29,7 @@ mod load;
 mod measures;
 mod memory;
 mod meta;
+mod names;
 mod naming;
 mod operators;
 mod oracle;

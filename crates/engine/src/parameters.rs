@@ -5,7 +5,7 @@
 
 use crate::dml;
 use crate::error::query_error;
-use crate::planning::resolve;
+use crate::names::resolve;
 use crate::session::{SessionInner, SessionState};
 use crate::table::TableHandle;
 use crate::types::{column_type, fold, table_name};

@@ -341,7 +341,7 @@ impl SessionInner {
         name_columns(&mut query);
         let mut names = self.names_unread(state);
         let mut statement = ast::Statement::Query(Box::new(query));
-        crate::planning::resolve(&mut statement, &mut names, text)?;
+        crate::names::resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
         let planning = self.planning(names, text)?;
         let plan = planning.query(*query, &[]).await?;

@@ -453,7 +453,7 @@ impl PointUpdate {
             database.planner.expressions()
         } else {
             let view = ReadView::latest(database, std::time::Duration::ZERO);
-            Arc::new(database.planner.state(crate::planning::Names::new(view, identity.clone())))
+            Arc::new(database.planner.state(crate::names::Names::new(view, identity.clone())))
         };
         let schema = with_parameters(&table.arrow, parameters);
         let schema = DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &schema)

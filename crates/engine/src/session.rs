@@ -7,10 +7,11 @@
 use crate::access::{Credential, Identity, Need, Who};
 use crate::database::Database;
 use crate::measures::StatementClass;
+use crate::names::Names;
 use crate::oracle::now_ms;
 use crate::output::{Event, Output, cancelled};
 use crate::parsed::Parsed;
-use crate::planning::{Names, Planning};
+use crate::planning::Planning;
 use crate::prepared::PreparedUpdate;
 use crate::registry::{Now, Registered, RunningQuery};
 use crate::statement::Outcome;

@@ -2,9 +2,10 @@
 
 use crate::foreign;
 use crate::measures::StatementClass;
+use crate::names::{Names, resolve};
 use crate::naming::name_columns;
 use crate::output::{Event, Output};
-use crate::planning::{Names, bind, resolve};
+use crate::planning::bind;
 use crate::session::{SessionInner, SessionState};
 use crate::transaction::Transaction;
 use crate::types::{fold, last_name};

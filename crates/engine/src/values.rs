@@ -1,6 +1,6 @@
 //! The literals of statements that write: of what type they are read.
 
-use crate::planning::byte_span;
+use crate::names::byte_span;
 use crate::spelling::{cast, without_exponent};
 use crate::table::TableHandle;
 use datafusion::execution::context::SessionState;

@@ -1,8 +1,8 @@
 //! A session's side of it: who it is now, and what its statement may do.
 
 use super::{Identity, Need, needs};
+use crate::names::Names;
 use crate::pg::Shown;
-use crate::planning::Names;
 use crate::session::{SessionInner, SessionState};
 use crate::view::ReadView;
 use evenkeel_model::{Error, Privilege, Result};

@@ -2,8 +2,8 @@
 
 use super::scram::Verifier;
 use crate::meta::MetaChange;
+use crate::names::byte_span;
 use crate::output::Output;
-use crate::planning::byte_span;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::types::{fold, table_name};
