@@ -17,7 +17,10 @@ use std::time::Duration;
 const CUSTOMERS: i64 = 2_000;
 /// Its customers are the busy ones.
 const BUSY_SHARD: i64 = 2;
-/// Sessions work this long before anything moves, and after.
+/// Sessions work this long before anything moves: the balancer goes by its last ten measurements, and what else was done
+/// before would make it take the traffic for another.
+const MEASURED: Duration = Duration::from_secs(11);
+/// And this long after.
 const CALM: Duration = Duration::from_secs(4);
 const COUNT: &str = "SELECT count(*) AS bookings FROM bookings;";
 const SHARDS: &str = "QUERY SYSTEM.SHARDS SELECT shard_id, slots, row_count, storage_bytes, ROUND(qps) AS qps \
@@ -54,8 +57,11 @@ pub async fn show(shell: &mut Shell, database: &Arc<Database>) -> anyhow::Result
     }
     let before = count(&session).await?;
     let traffic = Traffic::start(database, &busy, CUSTOMERS)?;
-    say("Sessions begin to read, change and make bookings, and don't stop until the end. After some seconds:")?;
-    tokio::time::sleep(CALM).await;
+    say(
+        "Sessions begin to read, change and make bookings, and don't stop until the end. The balancer goes by its last ten \
+         measurements; after ten seconds:",
+    )?;
+    tokio::time::sleep(MEASURED).await;
     let moving = traffic.now();
     let outcome = rebalance(shell).await?;
     if outcome != Outcome::Succeeded {
