@@ -103,7 +103,8 @@ impl Stream {
     pub(crate) async fn fill(&mut self, bytes: usize) -> Result<(), End> {
         while self.input.len() < bytes {
             self.flush().await?;
-            self.input.reserve((bytes - self.input.len()).max(self.read_at_once));
+            // What a client says is to come takes no room before it comes.
+            self.input.reserve((bytes - self.input.len()).clamp(self.read_at_once, READ_AT_ONCE_OF_MUCH));
             if self.socket.read_buf(&mut self.input).await? == 0 {
                 return Err(End::Gone);
             }
@@ -159,5 +160,23 @@ impl Stream {
             return Ok(self.socket);
         }
         Err(Fault::protocol("unencrypted bytes follow the request for encryption").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_only_announced_takes_no_room() {
+        futures::executor::block_on(async {
+            let (mut client, server) = tokio::io::duplex(64);
+            let mut stream = Stream::new(Box::new(server));
+            stream.logged_in(1 << 30);
+            client.write_all(&[b'Q', 0x3f, 0xff, 0xff, 0xff, b'S']).await.unwrap();
+            drop(client);
+            assert!(matches!(stream.message().await, Err(End::Gone)));
+            assert!(stream.input.capacity() <= 4 * READ_AT_ONCE_OF_MUCH, "{} bytes", stream.input.capacity());
+        });
     }
 }
