@@ -151,9 +151,9 @@ impl SessionInner {
             }
         } else {
             // Views and computed tables have the columns of their query.
-            let target = crate::dml::table_with_joins(name.clone(), None);
+            let target = crate::clauses::table_with_joins(name.clone(), None);
             let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
-            let query = crate::dml::select(vec![wildcard], vec![target], None)?;
+            let query = crate::clauses::select(vec![wildcard], vec![target], None)?;
             // Who may look at a view need not be one who may read it, and no row is read.
             let is_view = public.is_some_and(|name| schemas.views.contains_key(&name));
             let identity = if is_view { Identity::built_in() } else { state.identity.clone() };
@@ -318,7 +318,7 @@ pub(crate) fn shown(show: &Show) -> Option<&'static str> {
 /// The query that finds the rows of an UPDATE or DELETE.
 fn reading(from: Vec<ast::TableWithJoins>, selection: Option<ast::Expr>) -> Result<ast::Query> {
     let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
-    crate::dml::select(vec![wildcard], from, selection)
+    crate::clauses::select(vec![wildcard], from, selection)
 }
 
 /// Carries a plan out; how many rows it gives, and how long that took.

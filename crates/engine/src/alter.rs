@@ -259,7 +259,7 @@ impl SessionInner {
         let planning = self.planning(self.names(state), text)?;
         let target = ast::ObjectName::from(vec![ast::Ident::with_quote('"', &old.schema.name)]);
         let wildcard = ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default());
-        let query = crate::dml::select(vec![wildcard], vec![crate::dml::table_with_joins(target, None)], None)?;
+        let query = crate::clauses::select(vec![wildcard], vec![crate::clauses::table_with_joins(target, None)], None)?;
         let plan = planning.query(query, &[] as &[ScalarValue]).await?;
         let plan = planning.physical(&plan).await?;
         let checks = crate::evaluate::Checks::compile(&planning.state, new)?;

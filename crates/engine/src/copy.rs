@@ -158,7 +158,7 @@ impl SessionInner {
                     true => vec![ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())],
                     false => columns.into_iter().map(item).collect(),
                 };
-                crate::dml::select(items, vec![crate::dml::table_with_joins(name, None)], None)?
+                crate::clauses::select(items, vec![crate::clauses::table_with_joins(name, None)], None)?
             }
         };
         let (planning, plan) = self.plan(state, query, text).await?;

@@ -11,6 +11,7 @@ mod arithmetic;
 mod background;
 mod casts;
 mod changes;
+mod clauses;
 mod copy;
 mod database;
 mod ddl;

@@ -3,7 +3,7 @@
 //! A parameter has the type of the column it is put into or compared with; where nothing says, it is text, as
 //! PostgreSQL's *unknown* becomes. What a client declares goes before what is inferred.
 
-use crate::dml;
+use crate::clauses;
 use crate::error::query_error;
 use crate::names::resolve;
 use crate::session::{SessionInner, SessionState};
@@ -275,16 +275,16 @@ impl SessionInner {
         if items.is_empty() {
             items.push(ast::SelectItem::Wildcard(ast::WildcardAdditionalOptions::default()));
         }
-        let query = dml::select(items, from, selection)?;
+        let query = clauses::select(items, from, selection)?;
         self.of_query(state, query, text).await
     }
 
     async fn of_update(&self, state: &SessionState, update: &ast::Update, text: &str) -> Result<Types> {
         let mut types = Types::new();
         let mut computed = Vec::new();
-        let (name, _) = dml::target(&update.table.relation)?;
+        let (name, _) = clauses::target(&update.table.relation)?;
         if let Some(table) = self.table_named(&name) {
-            for (position, value) in dml::assignments(&table, &update.assignments, text)? {
+            for (position, value) in clauses::assignments(&table, &update.assignments, text)? {
                 match bare(&value) {
                     Some(number) => {
                         types.entry(number).or_insert_with(|| table.column(position).column_type.clone());
@@ -309,7 +309,7 @@ impl SessionInner {
         let mut types = Types::new();
         let ast::TableObject::TableName(name) = &insert.table else { return Ok(types) };
         let (Some(table), Some(source)) = (self.table_named(name), insert.source.as_deref()) else { return Ok(types) };
-        let given = dml::insert_columns(&table, insert, Some(source), text)?;
+        let given = clauses::insert_columns(&table, insert, Some(source), text)?;
         let column = |at: usize| given.get(at).map(|position| table.column(*position).column_type.clone());
         let mut computed = Vec::new();
         match source.body.as_ref() {

@@ -257,14 +257,14 @@ impl SessionInner {
                     ..
                 }) => self.columns_of_items(state, name.clone(), items.clone(), text).await,
                 ast::Statement::Update(ast::Update { table, returning: Some(items), .. }) => {
-                    let (name, _) = crate::dml::target(&table.relation)?;
+                    let (name, _) = crate::clauses::target(&table.relation)?;
                     self.columns_of_items(state, name, items.clone(), text).await
                 }
                 ast::Statement::Delete(delete) => {
                     let (ast::FromTable::WithFromKeyword(from) | ast::FromTable::WithoutKeyword(from)) = &delete.from;
                     match (&delete.returning, from.first()) {
                         (Some(items), Some(first)) => {
-                            let (name, _) = crate::dml::target(&first.relation)?;
+                            let (name, _) = crate::clauses::target(&first.relation)?;
                             self.columns_of_items(state, name, items.clone(), text).await
                         }
                         _ => Ok(None),
@@ -337,7 +337,7 @@ impl SessionInner {
         items: Vec<ast::SelectItem>,
         text: &str,
     ) -> Result<Option<SchemaRef>> {
-        let mut query = crate::dml::select(items, vec![crate::dml::table_with_joins(table, None)], None)?;
+        let mut query = crate::clauses::select(items, vec![crate::clauses::table_with_joins(table, None)], None)?;
         name_columns(&mut query);
         let mut names = self.names_unread(state);
         let mut statement = ast::Statement::Query(Box::new(query));

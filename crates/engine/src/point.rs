@@ -426,7 +426,7 @@ impl PointUpdate {
     ) -> Result<Option<Self>> {
         let plain =
             update.from.is_none() && update.order_by.is_empty() && update.limit.is_none() && update.or.is_none();
-        let Ok((name, None)) = crate::dml::target(&update.table.relation) else { return Ok(None) };
+        let Ok((name, None)) = crate::clauses::target(&update.table.relation) else { return Ok(None) };
         if !plain || !update.table.joins.is_empty() {
             return Ok(None);
         }
@@ -443,7 +443,7 @@ impl PointUpdate {
         if !keys.into_iter().all(is_exact) {
             return Ok(None);
         }
-        let set = crate::dml::assignments(&table, &update.assignments, text)?;
+        let set = crate::clauses::assignments(&table, &update.assignments, text)?;
         let plain = |value: &ast::Expr| is_plain(value, parameters.len());
         if set.iter().any(|(position, value)| table.key.contains(position) || !plain(value)) {
             return Ok(None);

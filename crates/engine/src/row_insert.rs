@@ -68,7 +68,7 @@ impl RowInsert {
         if !table.schema.checks.is_empty() || (0..table.arrow.fields().len()).any(computed) {
             return Ok(None);
         }
-        let positions = crate::dml::insert_columns(&table, insert, Some(source), text)?;
+        let positions = crate::clauses::insert_columns(&table, insert, Some(source), text)?;
         let mut row: Vec<ast::Expr> = row.iter().cloned().collect();
         let (mut parameters, mut says_now) = (parameters.to_vec(), false);
         for value in &mut row {

@@ -208,7 +208,7 @@ fn select_values(body: &mut Box<SetExpr>) {
             expr: value.clone(),
             alias: ast::Ident::new(format!("column{}", at + 1)),
         };
-        crate::dml::select(row.iter().enumerate().map(item).collect(), vec![], None).ok().map(|query| query.body)
+        crate::clauses::select(row.iter().enumerate().map(item).collect(), vec![], None).ok().map(|query| query.body)
     };
     let union = |left, right| {
         let (op, set_quantifier) = (SetOperator::Union, SetQuantifier::All);
@@ -228,8 +228,8 @@ fn derive_counted(body: &mut Box<SetExpr>) {
         derive_counted(right);
     }
     if crate::sets::counts(body)
-        && let Ok(mut query) = crate::dml::select(vec![], vec![], None)
-        && let Ok(mut all) = crate::dml::select(vec![wildcard()], vec![], None)
+        && let Ok(mut query) = crate::clauses::select(vec![], vec![], None)
+        && let Ok(mut all) = crate::clauses::select(vec![wildcard()], vec![], None)
         && let SetExpr::Select(select) = all.body.as_mut()
     {
         std::mem::swap(&mut query.body, body);
@@ -318,7 +318,7 @@ fn counting(mut query: ast::Query) -> Option<ast::Query> {
                 sample: None,
             };
             let from = vec![ast::TableWithJoins { relation, joins: vec![] }];
-            crate::dml::select(vec![ast::SelectItem::UnnamedExpr(count)], from, None).ok()
+            crate::clauses::select(vec![ast::SelectItem::UnnamedExpr(count)], from, None).ok()
         }
     }
 }

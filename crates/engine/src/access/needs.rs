@@ -128,7 +128,7 @@ fn of_insert(insert: &ast::Insert, upsert: bool) -> Vec<Need> {
 
 /// What an UPDATE needs, also one that was prepared.
 pub(crate) fn update_needs(update: &ast::Update) -> Vec<Need> {
-    let Ok((name, _)) = crate::dml::target(&update.table.relation) else { return Vec::new() };
+    let Ok((name, _)) = crate::clauses::target(&update.table.relation) else { return Vec::new() };
     let reads = update.selection.is_some()
         || update.returning.is_some()
         || update.from.is_some()
@@ -140,7 +140,7 @@ pub(crate) fn update_needs(update: &ast::Update) -> Vec<Need> {
 
 fn of_delete(delete: &ast::Delete) -> Vec<Need> {
     let (ast::FromTable::WithFromKeyword(tables) | ast::FromTable::WithoutKeyword(tables)) = &delete.from;
-    let Some(Ok((name, _))) = tables.first().map(|first| crate::dml::target(&first.relation)) else {
+    let Some(Ok((name, _))) = tables.first().map(|first| crate::clauses::target(&first.relation)) else {
         return Vec::new();
     };
     let reads = delete.selection.is_some()

@@ -493,7 +493,7 @@ fn derived(factor: &ast::TableFactor) -> Option<ast::TableFactor> {
         expr = call("unnest", vec![expr]);
     }
     let item = ast::SelectItem::ExprWithAlias { expr, alias: column };
-    let subquery = Box::new(crate::dml::select(vec![item], vec![], None).ok()?);
+    let subquery = Box::new(crate::clauses::select(vec![item], vec![], None).ok()?);
     let alias = alias.clone().map(|alias| ast::TableAlias { columns: vec![], ..alias });
     Some(ast::TableFactor::Derived { lateral: false, subquery, alias, sample: None })
 }
