@@ -59,6 +59,7 @@ impl MetaStore for Seat<'_> {
         // Whoever has the conductor's state in hand is not interrupted; the process may end there all the same.
         let may_pause = !self.process.is_busy();
         if may_pause {
+            sim.watch.borrow_mut().on_sent(&change);
             self.call();
         }
         if sim.now.get() < sim.away_until.get() {

@@ -4,9 +4,10 @@ use super::history::Invariant::{self, *};
 use super::rows::{Count, Rows, SLOT_BITS, Version, slot_of};
 use super::shard::SimShard;
 use super::sim::Sim;
+use crate::movement::record_key;
 use crate::orders::job_key;
 use crate::world::Picture;
-use crate::{StoredJob, StoredMigration, StoredShard};
+use crate::{MetaChange, StoredJob, StoredMigration, StoredShard};
 use evenkeel_model::{Epoch, JobId, MigrationId, ShardId, Slot, SlotMap, SlotSet, Timestamp};
 use evenkeel_planner::JobStatus;
 use evenkeel_rebalancer::balance::{Gauges, Move};
@@ -24,6 +25,8 @@ pub struct Watch {
     tallies: Vec<(ShardId, SlotSet, Timestamp, Tally)>,
     /// Migrations of a job that was cancelled before they could switch.
     must_turn_back: BTreeSet<(JobId, MigrationId)>,
+    /// The records that are on their way with a slot map: who cancels now comes too late.
+    switching: BTreeSet<String>,
     /// Each slot's last cutover.
     cutovers: BTreeMap<Slot, Timestamp>,
     /// The epoch at which each slot was switched last.
@@ -42,7 +45,7 @@ fn get<T: DeserializeOwned>(sim: &Sim, key: &str) -> Option<T> {
 }
 
 fn migration(sim: &Sim, id: MigrationId) -> Option<StoredMigration> {
-    get(sim, &format!("migration/{:020}", id.0))
+    get(sim, &record_key(id))
 }
 
 fn migrations(sim: &Sim) -> Vec<StoredMigration> {
@@ -123,6 +126,14 @@ impl Watch {
         }
     }
 
+    /// A change is on its way.
+    pub fn on_sent(&mut self, change: &MetaChange) {
+        let keys = || change.keys.iter().map(|(key, _)| key);
+        if keys().any(|key| key == "slots") {
+            self.switching.extend(keys().filter(|key| key.starts_with("migration/")).cloned());
+        }
+    }
+
     /// What has just happened to these keys was said to be lost.
     pub fn on_lost<'k>(&mut self, keys: impl Iterator<Item = &'k String>) {
         let keys: Vec<_> = keys.cloned().collect();
@@ -133,6 +144,7 @@ impl Watch {
     /// A new process has read everything.
     pub fn on_restart(&mut self) {
         self.unheard.clear();
+        self.switching.clear();
     }
 
     /// The job is being cancelled.
@@ -140,6 +152,7 @@ impl Watch {
         let can_turn = |stored: &StoredMigration| {
             use Phase::{CatchingUp, Copying, Planned, Sealing, Unsealing};
             matches!(stored.migration.phase, Planned | Copying | CatchingUp | Sealing | Unsealing)
+                && !self.switching.contains(&record_key(stored.migration.id))
         };
         let of_job = migrations(sim).into_iter().filter(|stored| stored.migration.job == job && can_turn(stored));
         self.must_turn_back.extend(of_job.map(|stored| (job, stored.migration.id)));
@@ -147,6 +160,7 @@ impl Watch {
 
     fn on_migration(&mut self, sim: &Sim, before: Option<StoredMigration>, after: &StoredMigration) {
         let (id, phase) = (after.migration.id, after.migration.phase);
+        self.switching.remove(&record_key(id));
         match before {
             Some(before) if before.migration.phase.is_over() && before.migration != after.migration => {
                 sim.violate(Terminal, format!("migration {id} was {} and is {phase}", before.migration.phase));
