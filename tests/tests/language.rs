@@ -17,6 +17,8 @@
 mod access;
 #[path = "language/activity.rs"]
 mod activity;
+#[path = "language/blocks.rs"]
+mod blocks;
 #[path = "language/conflicts.rs"]
 mod conflicts;
 #[path = "language/connection.rs"]

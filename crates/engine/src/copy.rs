@@ -1,7 +1,7 @@
 //! COPY between tables, queries and files.
 //!
-//! Outside a transaction block the rows go through sorted files (see [`crate::load`]): all of them or none, however many.
-//! Inside one they are part of the transaction, in its buffer. A file is read and parsed on a thread of its own, so that
+//! The rows go through sorted files (see [`crate::load`]): all of them or none, however many. Inside a transaction block they
+//! commit with it (see [`crate::load::BlockLoad`]), or are writes as any other where the block has written the table. A file is read and parsed on a thread of its own, so that
 //! parsing and encoding overlap.
 
 use crate::changes::{Changes, Conflict, Defaults};
@@ -84,7 +84,7 @@ impl SessionInner {
         // From here on nobody else writes the table; its schema may have changed while we waited.
         drop(guard);
         let timeout = self.duration(state, "shard_lock_timeout");
-        let _alone = self.alone(&handle.schema.name, timeout).await?;
+        let alone = self.alone(&handle.schema.name, timeout).await?;
         self.permitted(state)?;
         let table = self.database.schemas().tables.get(&handle.schema.name).cloned();
         let table = table.ok_or_else(|| crate::error::undefined_table(&handle.schema.name, []))?;
@@ -107,7 +107,12 @@ impl SessionInner {
         }
         let origin = file.origin.clone();
         output.cancel.check()?;
-        blocking(move || load.finish(&|ordinal| Some(origin.place(ordinal)))).await
+        blocking(move || {
+            // Held until it is decided, whoever waits for it.
+            let _alone = alone;
+            load.finish(&|ordinal| Some(origin.place(ordinal)))
+        })
+        .await
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a part of the statement")]
@@ -124,11 +129,23 @@ impl SessionInner {
         let names = self.names(state);
         let view = names.view.clone();
         let planning = self.planning(names, text)?;
-        let limit = self.database.settings().size("max_transaction_size");
-        let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
         let mut file = Incoming::open(source, options, table, positions, output).await?;
         let given: Vec<usize> = file.provided.iter().map(|at| positions[*at]).collect();
         let defaults = Defaults::new(table, &given, &planning.state)?;
+        if self.may_load(state, table) {
+            let checks = Checks::compile(&planning.state, table)?;
+            let mut already = None;
+            let add = |load: &mut BulkLoad, file: &Incoming, batch: RecordBatch| {
+                let first = load.rows() - *already.get_or_insert(load.rows());
+                let batch =
+                    defaults.complete(table, &batch, &self.database).map_err(|error| file.about(first, error))?;
+                checks.check(table, &batch, &|row| Some(file.origin.place(first + row as u64)))?;
+                load.add(&batch)
+            };
+            return self.load_into_block(state, table, file, &output.cancel, add).await;
+        }
+        let limit = self.database.settings().size("max_transaction_size");
+        let mut changes = Changes::new(Arc::clone(table), view, &planning.state, limit, false)?;
         while let Some(batch) = file.next().await? {
             let first = changes.rows;
             let batch = defaults.complete(table, &batch, &self.database).map_err(|error| file.about(first, error))?;
@@ -211,9 +228,9 @@ fn no_client() -> Error {
 }
 
 /// A file on its way in, read on a thread of its own.
-struct Incoming {
+pub(crate) struct Incoming {
     batches: mpsc::Receiver<Result<RecordBatch>>,
-    origin: RowOrigin,
+    pub(crate) origin: RowOrigin,
     /// Which of the wanted columns the file has.
     provided: Vec<usize>,
 }
@@ -248,7 +265,7 @@ impl Incoming {
         Ok(Self { batches, origin, provided })
     }
 
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.batches.recv().await.transpose()
     }
 

@@ -89,7 +89,7 @@ pub(crate) struct Load {
     pub(crate) load: Timestamp,
     /// When it became visible; `None` while it runs.
     pub(crate) commit: Option<Timestamp>,
-    /// Whether the counters have its rows.
+    /// Whether the counters have its rows, and its record may be forgotten when every reader sees it.
     pub(crate) counted: bool,
 }
 
@@ -97,6 +97,9 @@ pub(crate) struct Load {
 pub(crate) struct StoredLoad {
     pub(crate) table: TableId,
     pub(crate) commit: Timestamp,
+    /// The transaction that has committed with it: this is the record of its intents, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) transaction: Option<Timestamp>,
 }
 
 /// Everything up to a record of the commit log is in the shards' own files, whose sequence numbers were these.
@@ -393,6 +396,9 @@ impl Database {
                 records.insert((shard.id(), transaction), commit);
             }
         }
+        let loads = self.meta.list::<StoredLoad>("load/")?;
+        let with_loads: HashMap<Timestamp, Timestamp> =
+            loads.into_iter().filter_map(|(_, load)| Some((load.transaction?, load.commit))).collect();
         for shard in self.layout().shards.values() {
             let mut transactions: BTreeMap<(Timestamp, ShardId), Vec<Vec<u8>>> = BTreeMap::new();
             for intent in shard.intents()? {
@@ -400,7 +406,8 @@ impl Database {
             }
             for ((transaction, primary), keys) in transactions {
                 let rows = keys.len();
-                let (command, did) = match records.get(&(primary, transaction)) {
+                let record = records.get(&(primary, transaction)).or_else(|| with_loads.get(&transaction));
+                let (command, did) = match record {
                     Some(commit) => {
                         (Command::Commit { transaction, commit: *commit, keys, record: false }, "committed")
                     }
@@ -473,12 +480,13 @@ impl Database {
         // Later readers start at or above the safe point, also in a database that was idle for long.
         self.oracle.observe(safe)?;
         self.store.raise_safe_point(safe);
-        let old: Vec<_> = self.loads.read().iter().filter(|l| l.commit.is_some_and(|at| at <= safe)).copied().collect();
+        let is_old = |load: &Load| load.counted && load.commit.is_some_and(|at| at <= safe);
+        let old: Vec<_> = self.loads.read().iter().filter(|load| is_old(load)).copied().collect();
         if !old.is_empty() {
             let mut change = MetaChange::default();
             old.iter().for_each(|load| change.delete(&format!("load/{}", load.load.0)));
             self.meta.commit(change)?;
-            self.loads.write().retain(|load| load.commit.is_none_or(|at| at > safe));
+            self.loads.write().retain(|load| !is_old(load));
         }
         Ok(())
     }

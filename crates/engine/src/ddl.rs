@@ -151,7 +151,7 @@ impl SessionInner {
             Some(query) => {
                 let handle = self.database.provisional(&mut table)?;
                 let given: Vec<usize> = (0..handle.visible).collect();
-                let loaded = self.load_rows(state, &handle, &given, *query, text, output).await;
+                let loaded = self.load_rows(state, &handle, &given, *query, text, output, ()).await;
                 if loaded.is_err() {
                     self.database.start_dropping(handle.schema.id)?;
                 }

@@ -195,7 +195,9 @@ impl SessionInner {
     }
 
     fn resolved(&self, query: Option<ast::Query>, names: &mut Names, text: &str) -> Result<Option<ast::Query>> {
-        let Some(query) = query else { return Ok(None) };
+        let Some(mut query) = query else { return Ok(None) };
+        // Columns are taken by their places: two may have one name.
+        crate::naming::name_columns(&mut query);
         let mut statement = ast::Statement::Query(Box::new(query));
         resolve(&mut statement, names, text)?;
         match statement {
@@ -234,7 +236,7 @@ impl SessionInner {
     ) -> Result<u64> {
         let timeout = self.duration(state, "shard_lock_timeout");
         let name = &table.schema.name;
-        let _alone = self.alone(name, timeout).await?;
+        let alone = self.alone(name, timeout).await?;
         self.permitted(state)?;
         let handle = self.database.schemas().tables.get(name).cloned();
         let handle = handle.ok_or_else(|| crate::error::undefined_table(name, []))?;
@@ -243,10 +245,12 @@ impl SessionInner {
             let message = format!("table \"{name}\" was altered while the statement waited for it");
             return Err(Error::new(SqlState::SerializationFailure, message));
         }
-        self.load_rows(state, &handle, given, query, text, output).await
+        self.load_rows(state, &handle, given, query, text, output, alone).await
     }
 
-    /// As [`Self::load_query`], into a table that nobody else writes: held alone, or not yet in the schema.
+    /// As [`Self::load_query`], into a table that nobody else writes: held alone, which is `kept` until it is decided, or not
+    /// yet in the schema.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the statement")]
     pub(crate) async fn load_rows(
         &self,
         state: &SessionState,
@@ -255,6 +259,7 @@ impl SessionInner {
         query: ast::Query,
         text: &str,
         output: &Output,
+        kept: impl Send + 'static,
     ) -> Result<u64> {
         let mut names = self.names(state);
         let Some(query) = self.resolved(Some(query), &mut names, text)? else { return Ok(0) };
@@ -276,7 +281,11 @@ impl SessionInner {
             output.progress(Progress { label, done: load.rows(), total: None, in_bytes: false, rows: load.rows() });
         }
         output.cancel.check()?;
-        blocking(move || load.finish(&|_| None)).await
+        let finish = move || {
+            let _kept = kept;
+            load.finish(&|_| None)
+        };
+        blocking(finish).await
     }
 
     /// Hands a statement's changes to the transaction block, or commits them.
@@ -295,7 +304,7 @@ impl SessionInner {
             return Ok(());
         }
         output.cancel.check()?;
-        output.cancel.shield();
+        output.cancel.shield()?;
         let mut writes = Writes::default();
         for Mutation { key, operation } in mutations {
             writes.put(key, operation);

@@ -12,6 +12,7 @@ mod background;
 mod casts;
 mod changes;
 mod clauses;
+mod commit;
 mod copy;
 mod database;
 mod ddl;

@@ -8,8 +8,8 @@
 //! | `(SELECT a …)`, `EXISTS (…)`, `ARRAY[…]` | `a`, `exists`, `array` |
 //! | `a + 1`, `'text'` and everything else | `?column?` |
 //!
-//! PostgreSQL gives two columns of a query one name where it comes to that. Here the second is `count 2`: columns are
-//! found by their names in every layer beneath. Beside a `*`, whose columns are not known yet, a column is named with
+//! PostgreSQL gives two columns of a query one name where it comes to that. Here the second is `count 2`, also of a column
+//! that is asked for twice: columns are found by their names in every layer beneath. The columns of two tables may have one. Beside a `*`, whose columns are not known yet, a column is named with
 //! the text that it is written in, which no column is called.
 
 use crate::types::{fold, last_name};
@@ -85,6 +85,7 @@ fn name_apart(items: &mut [ast::SelectItem], sorted_by: &BTreeSet<String>) {
     let all =
         |item: &ast::SelectItem| matches!(item, ast::SelectItem::Wildcard(_) | ast::SelectItem::QualifiedWildcard(..));
     let known = !items.iter().any(all);
+    number_twins(items, &mut taken);
     for item in items {
         let ast::SelectItem::UnnamedExpr(expr) = item else { continue };
         // What expands to several columns has several names.
@@ -93,12 +94,72 @@ fn name_apart(items: &mut [ast::SelectItem], sorted_by: &BTreeSet<String>) {
         }
         let name = Some(name(expr)).filter(|name| known && !sorted_by.contains(name));
         let name = name.unwrap_or_else(|| expr.to_string());
-        let numbered = (2..).map(|number| format!("{name} {number}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !taken.contains(name));
-        let name = free.unwrap_or(name);
+        let name = if taken.contains(&name) { numbered(&name, &taken) } else { name };
         taken.insert(name.clone());
         let alias = ast::Ident::with_quote('"', name);
         *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// A name with the first number that makes it another than those that are taken.
+fn numbered(name: &str, taken: &BTreeSet<String>) -> String {
+    let mut number = 2;
+    while taken.contains(&format!("{name} {number}")) {
+        number += 1;
+    }
+    format!("{name} {number}")
+}
+
+/// Gives columns that are asked for again, beside a `*` or by themselves, and names that are given again, a number.
+fn number_twins(items: &mut [ast::SelectItem], taken: &mut BTreeSet<String>) {
+    let of_all = items.iter().any(|item| matches!(item, ast::SelectItem::Wildcard(_)));
+    let of_tables: BTreeSet<String> = items.iter().filter_map(all_of).collect();
+    let mut columns: Vec<Vec<String>> = Vec::new();
+    let mut aliases = BTreeSet::new();
+    for item in items {
+        let (expr, alias) = match item {
+            ast::SelectItem::ExprWithAlias { expr, alias } => {
+                if aliases.insert(fold(alias)) {
+                    continue;
+                }
+                (expr, fold(alias))
+            }
+            ast::SelectItem::UnnamedExpr(expr) => {
+                let Some(path) = path(expr) else { continue };
+                // `n` and `t.n` are one column; `a.n` and `b.n` are two.
+                let again = columns.iter().any(|other| other.ends_with(&path) || path.ends_with(other));
+                let beside = path.len() > 1 && of_tables.contains(&path[path.len() - 2]);
+                let name = path.last().cloned().unwrap_or_default();
+                columns.push(path);
+                if !again && !beside && !of_all {
+                    continue;
+                }
+                (expr, name)
+            }
+            _ => continue,
+        };
+        let alias = numbered(&alias, taken);
+        taken.insert(alias.clone());
+        *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias: ast::Ident::with_quote('"', alias) };
+    }
+}
+
+/// The parts of a column's name.
+fn path(expr: &Expr) -> Option<Vec<String>> {
+    match expr {
+        Expr::Identifier(name) => Some(vec![fold(name)]),
+        Expr::CompoundIdentifier(parts) => Some(parts.iter().map(fold).collect()),
+        _ => None,
+    }
+}
+
+/// The table of `t.*`.
+fn all_of(item: &ast::SelectItem) -> Option<String> {
+    match item {
+        ast::SelectItem::QualifiedWildcard(ast::SelectItemQualifiedWildcardKind::ObjectName(name), _) => {
+            Some(last_name(name))
+        }
+        _ => None,
     }
 }
 

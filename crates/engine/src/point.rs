@@ -400,7 +400,7 @@ impl SessionInner {
         if let Some(transaction) = &mut state.transaction {
             return Transaction::add(transaction, vec![mutation], limit);
         }
-        output.cancel.shield();
+        output.cancel.shield()?;
         self.commit_mutations(state, view.read, vec![mutation], ()).await
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::access::{Credential, Identity, Need, Who};
 use crate::database::Database;
+use crate::load::BlockLoad;
 use crate::measures::StatementClass;
 use crate::names::Names;
 use crate::oracle::now_ms;
@@ -28,7 +29,7 @@ use parking_lot::Mutex;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -36,14 +37,21 @@ use tokio::sync::{Notify, mpsc};
 /// How often a statement outside a transaction block is tried before a conflict is reported.
 const ATTEMPTS_MAX: u32 = 50;
 
-/// Asks a running statement to stop.
+/// Asks a running statement to stop. Either it is stopped or it commits, whichever comes first.
 #[derive(Debug, Default)]
 pub(crate) struct Cancel {
     asked: AtomicBool,
     timed_out: AtomicBool,
-    shielded: AtomicBool,
+    stage: AtomicU8,
     notify: Notify,
 }
+
+/// It can be stopped.
+const RUNNING: u8 = 0;
+/// It can't be stopped any more.
+const COMMITTING: u8 = 1;
+/// It was stopped, and can't commit any more.
+const STOPPED: u8 = 2;
 
 impl Cancel {
     pub(crate) fn ask(&self) {
@@ -52,13 +60,24 @@ impl Cancel {
     }
 
     /// From here on the statement can't be stopped: it is committing.
-    pub(crate) fn shield(&self) {
-        self.shielded.store(true, Ordering::SeqCst);
+    ///
+    /// # Errors
+    /// 57014 when it was stopped before.
+    pub(crate) fn shield(&self) -> Result<()> {
+        match self.enter(COMMITTING) {
+            true => Ok(()),
+            false => Err(self.reason()),
+        }
     }
 
     /// The statement goes on after its commit has failed.
     fn unshield(&self) {
-        self.shielded.store(false, Ordering::SeqCst);
+        let _ = self.stage.compare_exchange(COMMITTING, RUNNING, Ordering::SeqCst, Ordering::SeqCst);
+    }
+
+    fn enter(&self, stage: u8) -> bool {
+        let before = self.stage.compare_exchange(RUNNING, stage, Ordering::SeqCst, Ordering::SeqCst);
+        before.map_or_else(|found| found == stage, |_| true)
     }
 
     fn is_asked(&self) -> bool {
@@ -66,12 +85,9 @@ impl Cancel {
     }
 
     /// # Errors
-    /// 57014 when somebody asked.
+    /// 57014 when somebody asked, and it was not committing before.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.asked.load(Ordering::SeqCst) && !self.shielded.load(Ordering::SeqCst) {
-            return Err(self.reason());
-        }
-        Ok(())
+        if self.is_asked() && self.enter(STOPPED) { Err(self.reason()) } else { Ok(()) }
     }
 
     fn reason(&self) -> Error {
@@ -506,8 +522,9 @@ impl SessionInner {
             session: self.id,
             start: transaction.start().0,
             state: if transaction.failed { "failed" } else { "open" },
-            written_rows: transaction.writes.len() as u64,
-            written_bytes: transaction.writes.bytes() as u64,
+            written_rows: transaction.writes.len() as u64 + transaction.loads.iter().map(BlockLoad::rows).sum::<u64>(),
+            written_bytes: transaction.writes.bytes() as u64
+                + transaction.loads.iter().map(BlockLoad::bytes).sum::<u64>(),
             started_at_ms: transaction.started_at_ms,
         });
         self.registered.now.lock().transaction = noted;

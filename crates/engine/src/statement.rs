@@ -50,6 +50,7 @@ impl SessionInner {
         bind_statement(&mut statement, variables, text)?;
         self.check_block(state, &statement.kind)?;
         self.permit(state, &statement.kind)?;
+        self.settle_loads(state, &statement.kind).await?;
         self.dispatch(state, statement.kind, text, output).await
     }
 
@@ -263,7 +264,11 @@ impl SessionInner {
         if transaction.failed {
             return Ok(Outcome::new("ROLLBACK"));
         }
-        output.cancel.shield();
+        if !transaction.loads.is_empty() {
+            self.commit_loads(state, transaction, &output.cancel).await?;
+            return Ok(Outcome::new("COMMIT"));
+        }
+        output.cancel.shield()?;
         let start = transaction.start();
         let Transaction { writes, pin, tables, rows: _held, .. } = transaction;
         let mutations = Arc::unwrap_or_clone(writes).into_mutations();

@@ -1,13 +1,14 @@
 //! A bank that is meant to be killed: transfers, loads and changes of tables, each reported once it was acknowledged.
 //!
 //! `bank DIRECTORY RUN SEED SYNCHRONOUS_COMMIT ROWS.csv` works on a database that has the tables `accounts`, `ledger`,
-//! `clocks`, `pile` and `n`, until it is killed or a statement fails in a way it may not. With the word `moves` behind it
+//! `clocks`, `pile`, `freight`, `receipts` and `n`, until it is killed or a statement fails in a way it may not. With the word `moves` behind it
 //! slots move meanwhile; with `moves PHASE before|after TURN` it ends itself by SIGKILL when a migration enters that phase.
 //! Lines on standard output:
 //!
 //! ```text
 //! ready                                       the database is open
 //! transfer WORKER SEQ SOURCE TARGET AMOUNT    committed, with its row in the ledger under RUN, WORKER, SEQ
+//! trying freight ROWS COLUMNS                 about to commit a block that copies rows and writes receipts for them
 //! tick CLOCK VALUE                            the clock shows the value: a commit to one row
 //! trying TABLE ROWS COLUMNS                   about to make the table so (- - : no such table)
 //! done TABLE ROWS COLUMNS                     the table is so
@@ -41,6 +42,9 @@ const CLOCKS: i64 = 2;
 const ACCOUNTS: i64 = 64;
 /// Rows of the file that is loaded.
 const FILE_ROWS: i64 = 2_000;
+/// Rows of the file that is copied in blocks, together more than a block keeps as writes, and receipts for it.
+const FREIGHT_ROWS: i64 = 45;
+const RECEIPTS: i64 = 3;
 /// Rows of an INSERT … SELECT: more than a transaction buffers, so that it goes through sorted files.
 const SELECTED_ROWS: i64 = 120 * 200;
 /// Between two loads where slots move: they stay where they are during a load.
@@ -160,6 +164,23 @@ impl Bank {
         Ok(())
     }
 
+    /// Copies in blocks that write something else, too.
+    async fn ship(self) -> Result<()> {
+        let session = self.session("freight").await?;
+        let file = self.file.with_file_name("freight.csv");
+        let mut first = numbers(&session, "SELECT COUNT(v) FROM receipts").await?[0][0];
+        say(&format!("done freight {} 2", first / RECEIPTS * FREIGHT_ROWS));
+        loop {
+            let receipts: Vec<_> = (first..first + RECEIPTS).map(|id| format!("({id}, {id})")).collect();
+            first += RECEIPTS;
+            rows(&session, "BEGIN").await?;
+            rows(&session, &format!("INSERT INTO receipts VALUES {}", receipts.join(", "))).await?;
+            rows(&session, &format!("COPY freight FROM '{}'", file.display())).await?;
+            self.step(&session, "freight", &format!("{} 2", first / RECEIPTS * FREIGHT_ROWS), "COMMIT").await?;
+            tokio::time::sleep(LOADS_PAUSE).await;
+        }
+    }
+
     async fn load(self) -> Result<()> {
         let session = self.session("loads").await?;
         let count = numbers(&session, "SELECT COUNT(k) FROM pile").await?;
@@ -224,6 +245,7 @@ async fn run() -> Result<()> {
         tasks.spawn(bank.clone().define());
     }
     tasks.spawn(bank.clone().load());
+    tasks.spawn(bank.clone().ship());
     if moves {
         tasks.spawn(bank.clone().shift());
         tasks.spawn(bank.clone().scan());

@@ -12,6 +12,10 @@ use tempfile::TempDir;
 const ACCOUNTS: i64 = 64;
 const BALANCE: i64 = 1_000;
 const FILE_ROWS: i64 = 2_000;
+/// Rows of the file that is copied in blocks, and receipts that each of them writes; see `src/bin/bank.rs`.
+const FREIGHT_ROWS: i64 = 45;
+const FREIGHT_CHARS: usize = 100_000;
+const RECEIPTS: i64 = 3;
 const TIDY_EVERY: u32 = 3;
 /// Rows above which the pile is emptied between two crashes.
 const PILE_MAX: i64 = 40_000;
@@ -64,6 +68,8 @@ impl Bank {
             text
         });
         std::fs::write(bank.file(), lines).expect("the file to load");
+        let freight: String = (0..FREIGHT_ROWS).map(|row| format!("{row},{}\n", "x".repeat(FREIGHT_CHARS))).collect();
+        std::fs::write(bank.file().with_file_name("freight.csv"), format!("k,v\n{freight}")).expect("the freight");
         let database = shards::open(&bank.directory());
         let session = Session::new(&database, "setup");
         let accounts: Vec<_> = (0..ACCOUNTS).map(|id| format!("({id}, {BALANCE})")).collect();
@@ -75,6 +81,8 @@ impl Bank {
             "CREATE TABLE clocks (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)",
             "INSERT INTO clocks VALUES (0, 0), (1, 0)",
             "CREATE TABLE pile (k BIGINT, v TEXT)",
+            "CREATE TABLE freight (k BIGINT, v TEXT)",
+            "CREATE TABLE receipts (id BIGINT PRIMARY KEY, v BIGINT)",
             "CREATE TABLE n (n BIGINT PRIMARY KEY)",
             &format!("INSERT INTO accounts VALUES {}", accounts.join(", ")),
             &format!("INSERT INTO n VALUES {}", n.join(", ")),
@@ -140,6 +148,7 @@ impl Bank {
         let session = Session::new(&database, "check");
         self.check_transfers(&session).await;
         self.check_tables(&session).await;
+        self.check_freight(&session).await;
         self.check_clocks(&session).await;
         let claims = shards::claims(&database).await;
         drop(session);
@@ -208,6 +217,13 @@ impl Bank {
         }
     }
 
+    /// What a block has copied is there with its receipts, or neither is.
+    async fn check_freight(&self, session: &Session) {
+        let counts = "SELECT (SELECT COUNT(v) FROM freight), (SELECT COUNT(v) FROM receipts)";
+        let counts = numbers(session, counts).await.expect("freight and receipts").remove(0);
+        assert_eq!(counts[0] * RECEIPTS, counts[1] * FREIGHT_ROWS, "rows copied, and receipts for them");
+    }
+
     /// Each clock shows what it was said to show, or one more for each process that was killed before it could say so.
     async fn check_clocks(&mut self, session: &Session) {
         for row in numbers(session, "SELECT id, value FROM clocks").await.expect("clocks") {
@@ -223,12 +239,14 @@ impl Bank {
         let database = shards::open(&self.directory());
         let session = Session::new(&database, "tidy");
         let pile_max = if self.jobs.expected { MOVED_PILE_MAX } else { PILE_MAX };
-        let kept = ["accounts", "ledger", "clocks", "pile", "n"];
+        let kept = ["accounts", "ledger", "clocks", "pile", "freight", "receipts", "n"];
         for row in rows(&session, "QUERY SYSTEM.TABLES SELECT table_name, row_count").await.expect("SYSTEM.TABLES") {
             if !kept.contains(&row[0].as_str()) {
                 rows(&session, &format!("DROP TABLE {}", row[0])).await.expect("DROP TABLE");
             } else if row[0] == "pile" && number(Some(row[1].as_str())) > pile_max {
                 rows(&session, "TRUNCATE pile").await.expect("TRUNCATE");
+            } else if row[0] == "freight" {
+                rows(&session, "TRUNCATE freight, receipts").await.expect("TRUNCATE");
             }
         }
         self.tables.clear();

@@ -1,0 +1,558 @@
+//! Commits, over one or several shards.
+//!
+//! WHAT MAY NEVER HAPPEN: a transaction sees half of another, or two that wrote one key both commit
+//! (`snapshot-isolation`); an acknowledged write is missing after a crash (`acked-is-durable`).
+//!
+//! ```text
+//! one shard:       lock keys ─▶ timestamp ─▶ apply ─▶ commit log, one sync for many sessions ─▶ acknowledged
+//!
+//! several shards:  lock keys ─▶ look for conflicts ─▶ timestamp ─▶ commit log ─▶ apply to each ─▶ acknowledged
+//!                                                                  │ the commit point
+//!
+//! several, large:  lock keys ─▶ Prewrite on every shard (synced) ─▶ timestamp ─▶ Commit at the primary (synced)
+//!                               │ any failure: Rollback                              │ the commit point
+//!                               ▼                                                    ▼
+//!                             nothing                                    Commit elsewhere ─▶ acknowledged
+//! ```
+//!
+//! with loads:      rows as hidden files ─▶ lock keys ─▶ Prewrite (synced) ─▶ timestamp ─▶ the loads' records (synced)
+//!                                                                                           │ the commit point
+//!                                                                                           ▼
+//!                                                                               Commit (synced) ─▶ acknowledged
+//!
+//! A commit over several shards is one record of the commit log, which has it before any shard does: a start applies
+//! what a crash has left out. Two phases are for what is too large for the log, and for a log that can't be written. After a
+//! crash, their intents are resolved by the primary's record: there is one, and the transaction has committed, or there is
+//! none, and it never will. The second phase on the other shards needs no sync of its own for that reason. Where
+//! the transaction has loads, their records in the meta store are that record, for the intents, too.
+
+use crate::database::{Database, apply_error};
+use crate::layout::Layout;
+use crate::load::{BlockLoad, TakenIn, publish, settle};
+use crate::session::Cancel;
+use crate::table::shard_of;
+use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
+use evenkeel_rebalancer::migration::Access;
+use evenkeel_storage::codec::key::table_of;
+use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX, Unapplied};
+use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Shard};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Keys registered in the shards of a commit; released however it ends.
+struct Locked {
+    commit: Arc<InFlight>,
+    held: Vec<(Arc<Shard>, Vec<Mutation>)>,
+    /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
+    in_doubt: bool,
+    since: Instant,
+}
+
+impl Locked {
+    /// Whether every shard takes the writes. Asked while the keys are registered: a cutover that begins now waits for us.
+    fn may_write(&self) -> bool {
+        self.held.iter().all(|(shard, mutations)| shard.may_write(keys(mutations).into_iter()) == Access::Granted)
+    }
+
+    /// How long a record of the commit log is that holds it.
+    fn bytes(&self) -> usize {
+        LoggedCommit::bytes(self.held.iter().map(|(_, mutations)| mutations.as_slice()))
+    }
+
+    /// Lets go of the keys.
+    fn give_back(mut self) -> Vec<Mutation> {
+        self.let_go();
+        let mut mutations: Vec<_> = self.held.drain(..).flat_map(|(_, mutations)| mutations).collect();
+        mutations.sort_by(|a, b| a.key.cmp(&b.key));
+        mutations
+    }
+
+    fn let_go(&self) {
+        self.commit.finish();
+        for (shard, mutations) in &self.held {
+            shard.locks().release(&keys(mutations), &self.commit);
+        }
+    }
+}
+
+fn keys(mutations: &[Mutation]) -> Vec<&[u8]> {
+    mutations.iter().map(|mutation| mutation.key.as_slice()).collect()
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        if self.in_doubt {
+            return;
+        }
+        self.let_go();
+        let took = self.since.elapsed();
+        self.held.iter().for_each(|(shard, _)| shard.served(took));
+    }
+}
+
+/// A commit that is applied and becomes durable with its group.
+#[must_use]
+pub(crate) enum Committing {
+    Done,
+    Logged(oneshot::Receiver<Result<()>>),
+}
+
+impl Committing {
+    /// # Errors
+    /// When neither the commit log nor the shard's own could be written: the outcome is unknown.
+    pub(crate) async fn done(self) -> Result<()> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Logged(receiver) => receiver.await.unwrap_or_else(|_| Err(log_stopped())),
+        }
+    }
+}
+
+fn log_stopped() -> Error {
+    Error::internal("the commit log has stopped")
+}
+
+fn in_doubt(cause: Error) -> Error {
+    Error { message: format!("it is not known whether the transaction has committed: {}", cause.message), ..cause }
+        .with_hint("open the database again: the transaction will then be there as a whole or not at all")
+}
+
+/// A commit over several shards that the commit log has, or is about to have.
+struct Spread {
+    /// Until every shard has its part.
+    locked: Option<Locked>,
+    commit: Timestamp,
+    /// Who waits for the outcome, until told.
+    sender: Option<oneshot::Sender<Result<()>>>,
+}
+
+impl Spread {
+    /// Lets go of the keys, unless the outcome is an error, and tells who waits.
+    fn end(&mut self, outcome: Result<()>) {
+        let locked = if outcome.is_ok() { self.locked.take() } else { None };
+        drop(locked);
+        // The session may be gone, or was told of a failure before.
+        self.sender.take().map(|sender| sender.send(outcome));
+    }
+}
+
+impl Unapplied for Spread {
+    fn apply(&mut self) -> Result<()> {
+        let Some(locked) = &mut self.locked else { return Ok(()) };
+        locked.in_doubt = true;
+        for (shard, mutations) in &locked.held {
+            if let Err(cause) = shard.apply_logged(self.commit, mutations) {
+                self.end(Err(not_shown(cause.clone())));
+                return Err(cause);
+            }
+        }
+        locked.in_doubt = false;
+        self.end(Ok(()));
+        Ok(())
+    }
+
+    /// Two phases, in the shards' own logs. The record may be found at the next start: it has this commit, and no other.
+    fn not_logged(mut self: Box<Self>, _why: Error) {
+        let Some(locked) = &mut self.locked else { return };
+        locked.in_doubt = true;
+        // Nobody else has this timestamp, and no version of these keys is above it.
+        let transaction = self.commit;
+        let prewritten = prewrite(transaction, transaction, &locked.held).map_err(apply_error);
+        let outcome =
+            prewritten.and_then(|()| commit_intents(transaction, self.commit, &locked.held, true)).map_err(in_doubt);
+        locked.in_doubt = outcome.is_err();
+        self.end(outcome);
+    }
+}
+
+fn not_shown(cause: Error) -> Error {
+    let message = format!("the transaction has committed, but a shard cannot take it: {}", cause.message);
+    Error { message, ..cause }.with_hint(
+        "nothing is lost: it is tried again every second and at the next start, and its rows are locked until then",
+    )
+}
+
+/// First phase on all shards at once: each waits for its own disk write. Takes it back where one fails.
+fn prewrite(
+    transaction: Timestamp,
+    start: Timestamp,
+    held: &[(Arc<Shard>, Vec<Mutation>)],
+) -> std::result::Result<(), ApplyError> {
+    let Some(primary) = held.first().map(|(shard, _)| shard.id()) else { return Ok(()) };
+    let one = |(shard, mutations): &(Arc<Shard>, Vec<Mutation>)| {
+        let command = Command::Prewrite { transaction, start, primary, mutations: mutations.clone() };
+        shard.apply(&command, Durability::Synced)
+    };
+    let panicked = || ApplyError::Failed(Error::internal("a prewrite panicked"));
+    let outcome = std::thread::scope(|scope| {
+        let mut shards = held.iter();
+        let first = shards.next();
+        let others: Vec<_> = shards.map(|part| scope.spawn(move || one(part))).collect();
+        let outcome = first.map_or(Ok(()), one);
+        others.into_iter().fold(outcome, |outcome, other| outcome.and(other.join().unwrap_or_else(|_| Err(panicked()))))
+    });
+    if outcome.is_err() {
+        for (shard, mutations) in held {
+            // An intent that stays behind is invisible, and the next start rolls it back.
+            let _ = shard.apply(&Command::Rollback { transaction, keys: cloned(mutations) }, Durability::Buffered);
+        }
+    }
+    outcome
+}
+
+/// Second phase, the first shard's first. Where it is to keep the `record`, that is the commit point; elsewhere the record
+/// stands already, and may be forgotten when this returns.
+fn commit_intents(
+    transaction: Timestamp,
+    commit: Timestamp,
+    held: &[(Arc<Shard>, Vec<Mutation>)],
+    record: bool,
+) -> Result<()> {
+    for (at, (shard, mutations)) in held.iter().enumerate() {
+        let durability = if at > 0 && record { Durability::Buffered } else { Durability::Synced };
+        let record = at == 0 && record;
+        let command = Command::Commit { transaction, commit, keys: cloned(mutations), record };
+        shard.apply(&command, durability).map_err(apply_error)?;
+    }
+    Ok(())
+}
+
+fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
+    mutations.iter().map(|mutation| mutation.key.clone()).collect()
+}
+
+impl Database {
+    /// Commits mutations, in ascending order of key, that were made over a snapshot at `start`. The wait for the disk is the
+    /// caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
+    /// which get 55P03 also where the disk would be waited for here.
+    ///
+    /// # Errors
+    /// 40001 when another transaction changed one of the rows since `start`, 55P03 when a row stays locked, or what the
+    /// disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next start.
+    pub(crate) fn commit(
+        &self,
+        start: Timestamp,
+        mutations: Vec<Mutation>,
+        durability: Durability,
+        patience: Option<Duration>,
+    ) -> Result<Committing> {
+        let locked = self.lock_steadily(mutations, Instant::now() + patience.unwrap_or_default())?;
+        self.commit_locked(start, durability, locked, patience.is_some())
+    }
+
+    /// Commits what a transaction block has written together with what it has copied in. The caller holds the tables of
+    /// `loads` alone. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; 23505 for a row that has been there since the transaction began; 57014 when it is cancelled.
+    pub(crate) fn commit_with_loads(
+        &self,
+        start: Timestamp,
+        mutations: Vec<Mutation>,
+        loads: Vec<BlockLoad>,
+        cancel: &Arc<Cancel>,
+        patience: Duration,
+    ) -> Result<()> {
+        let taken: Result<Vec<TakenIn>> = loads.into_iter().map(|load| load.take_in(cancel)).collect();
+        let mut taken = taken?;
+        let mut locked = self.lock_steadily(mutations, Instant::now() + patience)?;
+        self.check_loads(start, &locked.held)?;
+        self.sync_log()?;
+        cancel.shield()?;
+        let transaction = self.oracle.next()?;
+        prewrite(transaction, start, &locked.held).map_err(|error| self.explain(error))?;
+        let in_flight = Arc::clone(&locked.commit);
+        let next = || in_flight.take_timestamp(|| self.oracle.next());
+        // Whatever fails from here on, the intents follow the loads' records, at the next start.
+        locked.in_doubt = true;
+        let commit = publish(self, &mut taken, Some(transaction), next)?;
+        let outcome = commit_intents(transaction, commit, &locked.held, false);
+        settle(self, &taken, outcome.is_ok());
+        locked.in_doubt = outcome.is_err();
+        outcome.map_err(not_shown)
+    }
+
+    /// Registers the keys with shards that have them and take them: no cutover comes before they are given back.
+    fn lock_steadily(&self, mut mutations: Vec<Mutation>, deadline: Instant) -> Result<Locked> {
+        loop {
+            let seen = self.topology.changes();
+            let layout = self.layout();
+            let locked = self.lock(&layout, mutations, deadline)?;
+            if locked.may_write() && Arc::ptr_eq(&layout, &self.layout()) {
+                return Ok(locked);
+            }
+            // Slots are changing hands: in a moment somebody else has them, or the same shard again.
+            mutations = locked.give_back();
+            if Arc::ptr_eq(&layout, &self.layout()) {
+                self.topology.wait_for_change(seen, deadline)?;
+            }
+        }
+    }
+
+    /// Registers the keys with the shards that have them.
+    fn lock(&self, layout: &Layout, mutations: Vec<Mutation>, deadline: Instant) -> Result<Locked> {
+        let mut by_shard: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
+        for mutation in mutations {
+            by_shard.entry(shard_of(&mutation.key, &layout.slots)).or_default().push(mutation);
+        }
+        let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false, since: Instant::now() };
+        for (id, mutations) in by_shard {
+            let shard = layout.shard(id)?;
+            shard.locks().acquire(&keys(&mutations), &locked.commit, deadline)?;
+            locked.held.push((Arc::clone(shard), mutations));
+        }
+        Ok(locked)
+    }
+
+    fn commit_locked(
+        &self,
+        start: Timestamp,
+        durability: Durability,
+        mut locked: Locked,
+        may_wait: bool,
+    ) -> Result<Committing> {
+        self.check_loads(start, &locked.held)?;
+        if durability == Durability::Buffered && locked.held.len() == 1 {
+            self.unsynced.store(true, Ordering::SeqCst);
+        }
+        match locked.held.len() {
+            0 => Ok(Committing::Done),
+            1 => self.commit_one_phase(start, durability, locked),
+            // Also where a sync was not asked for: a record that is lost where a shard's part of it is not tears the commit.
+            _ if !self.log().is_broken() && locked.bytes() <= RECORD_BYTES_MAX => self.commit_log_first(start, locked),
+            _ if may_wait => self.commit_two_phase(start, &mut locked).map(|()| Committing::Done),
+            _ => Err(Error::new(SqlState::LockNotAvailable, "this commit waits for the disk")),
+        }
+    }
+
+    /// Refuses to write over rows of a bulk load that committed after `start`: they carry the load's timestamp, which
+    /// may be below it.
+    fn check_loads(&self, start: Timestamp, held: &[(Arc<Shard>, Vec<Mutation>)]) -> Result<()> {
+        if self.loads.read().is_empty() {
+            return Ok(());
+        }
+        for (shard, mutations) in held {
+            for Mutation { key, .. } in mutations {
+                let hidden = table_of(key).map_or_else(Vec::new, |table| self.hidden_loads(table, start));
+                if !hidden.is_empty() && shard.version(key)?.is_some_and(|version| hidden.contains(&version)) {
+                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the commit to its shard and hands it to the commit log, whose thread lets go of the keys: nobody sees the
+    /// rows before they are durable, and no thread waits for the disk.
+    fn commit_one_phase(&self, start: Timestamp, durability: Durability, mut locked: Locked) -> Result<Committing> {
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        let (shard, mutations) = &mut locked.held[0];
+        let shard = Arc::clone(shard);
+        let record = LoggedCommit::encode(commit, [(shard.id(), mutations.as_slice())]);
+        let direct = durability == Durability::Synced && record.len() > RECORD_BYTES_MAX;
+        if direct {
+            self.sync_log()?;
+        }
+        let command = Command::CommitOnePhase { start, commit, mutations: std::mem::take(mutations) };
+        let applied = shard.apply(&command, if direct { Durability::Synced } else { Durability::Buffered });
+        if let Command::CommitOnePhase { mutations: back, .. } = command {
+            *mutations = back;
+        }
+        applied.map_err(|error| self.explain(error))?;
+        if direct {
+            return Ok(Committing::Done);
+        }
+        let (sender, receiver) = oneshot::channel();
+        let done = move |logged: Result<()>| {
+            // A log that can't be written leaves it to the shard's own.
+            let outcome = logged.or_else(|_| shard.sync()).map_err(in_doubt);
+            locked.in_doubt = outcome.is_err();
+            drop(locked);
+            // The session may be gone.
+            let _ = sender.send(outcome);
+        };
+        self.log().submit(commit, record, durability, Box::new(done));
+        Ok(Committing::Logged(receiver))
+    }
+
+    /// Commits that were acknowledged before they were on disk go first: nothing durable is built on what may be lost.
+    fn sync_log(&self) -> Result<()> {
+        if self.unsynced.load(Ordering::SeqCst) {
+            // A log that can't be written has left its commits to the shards' own, which are synced in turn.
+            let _ = self.log().sync();
+        }
+        Ok(())
+    }
+
+    /// Hands the commit to the commit log, whose thread applies it to the shards and lets go of the keys.
+    fn commit_log_first(&self, start: Timestamp, locked: Locked) -> Result<Committing> {
+        for (shard, mutations) in &locked.held {
+            for Mutation { key, .. } in mutations {
+                if shard.version(key)?.is_some_and(|version| version > start) {
+                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
+                }
+            }
+        }
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        let parts = locked.held.iter().map(|(shard, mutations)| (shard.id(), mutations.as_slice()));
+        let record = LoggedCommit::encode(commit, parts);
+        let (sender, receiver) = oneshot::channel();
+        let spread = Spread { locked: Some(locked), commit, sender: Some(sender) };
+        self.log().submit_first(commit, record, Box::new(spread));
+        Ok(Committing::Logged(receiver))
+    }
+
+    fn commit_two_phase(&self, start: Timestamp, locked: &mut Locked) -> Result<()> {
+        let Some((primary, _)) = locked.held.first() else { return Ok(()) };
+        let primary = primary.id();
+        self.sync_log()?;
+        // Two transactions may read at one timestamp; their intents and records must not be taken for one another's.
+        let transaction = self.oracle.next()?;
+        prewrite(transaction, start, &locked.held).map_err(|error| self.explain(error))?;
+        let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
+        if let Err(cause) = commit_intents(transaction, commit, &locked.held, true) {
+            locked.in_doubt = true;
+            return Err(in_doubt(cause));
+        }
+        self.resolved.lock().push((primary, transaction));
+        Ok(())
+    }
+
+    /// A failed command in the user's words, with the key of a conflict.
+    pub(crate) fn explain(&self, error: ApplyError) -> Error {
+        let ApplyError::Conflict { key } = &error else { return apply_error(error) };
+        let schemas = self.schemas();
+        let table = table_of(key);
+        let table = schemas.tables.values().find(|handle| Some(handle.schema.id) == table);
+        let explained = apply_error(error.clone());
+        match table {
+            Some(table) => explained.with_detail(format!(
+                "row {} of {}",
+                evenkeel_storage::codec::key::describe(&table.key_types(), key),
+                table.schema.name
+            )),
+            None => explained,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a crash leaves of a block with loads: copies of the directory at each of its steps, opened again.
+
+    use super::*;
+    use crate::database::OpenOptions;
+    use crate::output::Event;
+    use crate::session::Session;
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+    use futures::StreamExt;
+    use std::path::{Path, PathBuf};
+
+    async fn numbers(session: &Session, statement: &str) -> Vec<i64> {
+        let mut answer = session.execute(statement, &[]);
+        let mut numbers = Vec::new();
+        while let Some(event) = answer.next().await {
+            if let Event::Batch(batch) = event.expect(statement) {
+                numbers.extend(batch.columns().iter().map(|column| column.as_primitive::<Int64Type>().value(0)));
+            }
+        }
+        numbers
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("a directory");
+        for entry in std::fs::read_dir(from).expect("a directory") {
+            let (path, to) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).expect("an entry");
+            if path.is_dir() {
+                copy(&path, &to);
+            } else {
+                std::fs::copy(&path, &to).expect("a file");
+            }
+        }
+    }
+
+    /// Rows copied, notes written beside them, and both together by the counters of the shards.
+    async fn seen(session: &Session) -> Vec<i64> {
+        let counted = "(SELECT CAST(sum(row_count) AS bigint) FROM system.shards)";
+        numbers(session, &format!("SELECT (SELECT count(v) FROM t), (SELECT count(v) FROM notes), {counted}")).await
+    }
+
+    /// What a start makes of the directory as it is, and what the start after that one does.
+    async fn after_a_crash(database: &Database, to: PathBuf) -> Vec<i64> {
+        copy(database.directory(), &to);
+        let mut all = Vec::new();
+        for _ in 0..2 {
+            let opened = Database::open(&to, &OpenOptions::default()).expect("it opens");
+            all.push(seen(&Session::new(&opened, "after")).await);
+            opened.close();
+        }
+        assert_eq!(all[0], all[1], "the second start finds what the first has made of it");
+        all.remove(0)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_crash_leaves_a_block_with_loads_whole_or_not_at_all() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let options = OpenOptions { shards: Some(4), ..OpenOptions::default() };
+        let database = Database::open(&place.path().join("data"), &options).expect("a new database");
+        let session = Session::new(&database, "test");
+        let text = "x".repeat(100_000);
+        let rows: String = (0..50).map(|row| format!("{row},{text}\n")).collect();
+        let file = place.path().join("rows.csv");
+        std::fs::write(&file, format!("id,v\n{rows}")).expect("a file");
+        for statement in [
+            "ALTER SYSTEM SET gc_retention = '1s'",
+            "CREATE TABLE t (id bigint PRIMARY KEY, v text)",
+            "CREATE TABLE notes (id bigint PRIMARY KEY, v bigint)",
+            "INSERT INTO notes VALUES (1, 0), (2, 0), (3, 0)",
+            "BEGIN",
+            "UPDATE notes SET v = 1 WHERE id = 1",
+            "INSERT INTO notes VALUES (4, 0), (5, 0), (6, 0), (7, 0), (8, 0)",
+            &format!("COPY t FROM '{}'", file.display()),
+        ] {
+            numbers(&session, statement).await;
+        }
+        let transaction = session.inner.state.lock().await.transaction.take().expect("a block");
+        let crate::transaction::Transaction { pin, writes, loads, .. } = transaction;
+        assert_eq!(loads.len(), 1);
+        let at = |name: &str| place.path().join(name);
+
+        // The steps of `commit_with_loads`.
+        let cancel = Arc::default();
+        let taken: Result<Vec<TakenIn>> = loads.into_iter().map(|load| load.take_in(&cancel)).collect();
+        let mut taken = taken.expect("it is taken in");
+        assert_eq!(after_a_crash(&database, at("taken in")).await, [0, 3, 3]);
+        let mutations = Arc::unwrap_or_clone(writes).into_mutations();
+        let locked = database.lock_steadily(mutations, Instant::now()).expect("nobody else");
+        assert!(locked.held.len() > 1, "the notes are in several shards");
+        let stamp = database.oracle.next().expect("a timestamp");
+        prewrite(stamp, pin.read, &locked.held).expect("no conflict");
+        assert_eq!(after_a_crash(&database, at("prewritten")).await, [0, 3, 3]);
+        let commit = publish(&database, &mut taken, Some(stamp), || database.oracle.next()).expect("decided");
+        assert_eq!(after_a_crash(&database, at("decided")).await, [50, 8, 58]);
+        let part = &locked.held[..1];
+        commit_intents(stamp, commit, part, false).expect("the first shard's part");
+        assert_eq!(after_a_crash(&database, at("half done")).await, [50, 8, 58]);
+        // No reader is so old that the load's record had to stay; but there is still what goes by it.
+        settle(&database, &taken, false);
+        drop(pin);
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        database.raise_safe_point().expect("it rises");
+        assert_eq!(after_a_crash(&database, at("counted")).await, [50, 8, 58]);
+        commit_intents(stamp, commit, &locked.held, false).expect("all parts");
+        settle(&database, &taken, true);
+        drop((taken, locked));
+        assert_eq!(after_a_crash(&database, at("done")).await, [50, 8, 58]);
+        database.raise_safe_point().expect("it rises");
+        assert!(database.loads.read().is_empty(), "every reader sees it");
+        assert_eq!(after_a_crash(&database, at("forgotten")).await, [50, 8, 58]);
+        assert_eq!(seen(&session).await, [50, 8, 58]);
+        assert_eq!(numbers(&session, "SELECT v FROM notes WHERE id = 1").await, [1]);
+        drop(session);
+        database.close();
+    }
+}
