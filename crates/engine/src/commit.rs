@@ -195,12 +195,16 @@ fn prewrite(
         others.into_iter().fold(outcome, |outcome, other| outcome.and(other.join().unwrap_or_else(|_| Err(panicked()))))
     });
     if outcome.is_err() {
-        for (shard, mutations) in held {
-            // An intent that stays behind is invisible, and the next start rolls it back.
-            let _ = shard.apply(&Command::Rollback { transaction, keys: cloned(mutations) }, Durability::Buffered);
-        }
+        roll_back(transaction, held);
     }
     outcome
+}
+
+/// Takes intents back. One that stays behind is invisible, and the next start rolls it back.
+fn roll_back(transaction: Timestamp, held: &[(Arc<Shard>, Vec<Mutation>)]) {
+    for (shard, mutations) in held {
+        let _ = shard.apply(&Command::Rollback { transaction, keys: cloned(mutations) }, Durability::Buffered);
+    }
 }
 
 /// Second phase, the first shard's first. Where it is to keep the `record`, that is the commit point; elsewhere the record
@@ -266,13 +270,23 @@ impl Database {
         prewrite(transaction, start, &locked.held).map_err(|error| self.explain(error))?;
         let in_flight = Arc::clone(&locked.commit);
         let next = || in_flight.take_timestamp(|| self.oracle.next());
-        // Whatever fails from here on, the intents follow the loads' records, at the next start.
-        locked.in_doubt = true;
-        let commit = publish(self, &mut taken, Some(transaction), next)?;
+        let commit = match publish(self, &mut taken, Some(transaction), next) {
+            Ok(commit) => commit,
+            Err(cause) => {
+                // Where it is not known whether the loads' records stand, the intents follow them at the next start.
+                locked.in_doubt = taken.iter().any(TakenIn::is_decided);
+                if !locked.in_doubt {
+                    roll_back(transaction, &locked.held);
+                }
+                return Err(cause);
+            }
+        };
         let outcome = commit_intents(transaction, commit, &locked.held, false);
         settle(self, &taken, outcome.is_ok());
         locked.in_doubt = outcome.is_err();
-        outcome.map_err(not_shown)
+        outcome.map_err(|cause| {
+            not_shown(cause).with_hint("nothing is lost: the next start shows it; its rows are locked until then")
+        })
     }
 
     /// Registers the keys with shards that have them and take them: no cutover comes before they are given back.

@@ -119,10 +119,12 @@ fn number_twins(items: &mut [ast::SelectItem], taken: &mut BTreeSet<String>) {
     for item in items {
         let (expr, alias) = match item {
             ast::SelectItem::ExprWithAlias { expr, alias } => {
-                if aliases.insert(fold(alias)) {
+                let alias = fold(alias);
+                let is_column = columns.iter().any(|path| path.last() == Some(&alias));
+                if aliases.insert(alias.clone()) && !is_column {
                     continue;
                 }
-                (expr, fold(alias))
+                (expr, alias)
             }
             ast::SelectItem::UnnamedExpr(expr) => {
                 let Some(path) = path(expr) else { continue };
@@ -131,7 +133,7 @@ fn number_twins(items: &mut [ast::SelectItem], taken: &mut BTreeSet<String>) {
                 let beside = path.len() > 1 && of_tables.contains(&path[path.len() - 2]);
                 let name = path.last().cloned().unwrap_or_default();
                 columns.push(path);
-                if !again && !beside && !of_all {
+                if !again && !beside && !of_all && !aliases.contains(&name) {
                     continue;
                 }
                 (expr, name)

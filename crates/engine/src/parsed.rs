@@ -359,7 +359,7 @@ impl SessionInner {
         state.class = StatementClass::of(&parsed.kind);
         self.check_block(state, &parsed.kind)?;
         self.permit(state, &parsed.kind)?;
-        self.settle_loads(state, &parsed.kind).await?;
+        self.settle_loads(state, &parsed.kind, &output.cancel).await?;
         let schemas = self.database.schemas();
         match &parsed.short {
             Short::Point(point) if point.is_current(&schemas) => {

@@ -114,7 +114,7 @@ impl SessionInner {
             state.needs.clone_from(&prepared.needs);
             self.permitted(state)?;
         }
-        self.write_loads(state).await?;
+        self.write_loads(state, &output.cancel).await?;
         let PreparedUpdate { text, update, compiled, .. } = prepared;
         let rows = self.update_point(state, compiled, update, parameters, text, output).await;
         let rows = rows.map_err(|error| self.discreet(state, error))?.ok_or_else(|| {

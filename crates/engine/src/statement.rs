@@ -50,7 +50,7 @@ impl SessionInner {
         bind_statement(&mut statement, variables, text)?;
         self.check_block(state, &statement.kind)?;
         self.permit(state, &statement.kind)?;
-        self.settle_loads(state, &statement.kind).await?;
+        self.settle_loads(state, &statement.kind, &output.cancel).await?;
         self.dispatch(state, statement.kind, text, output).await
     }
 

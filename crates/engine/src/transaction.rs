@@ -207,6 +207,7 @@ impl Transaction {
         self.failed = true;
         if !self.has_savepoints() {
             self.loads.clear();
+            self.tables.clear();
             self.rows.give_back();
         }
     }

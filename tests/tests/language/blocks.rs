@@ -147,8 +147,54 @@ async fn a_key_that_is_there_is_told_and_nothing_remains() {
     lines(session, &place.copy("u", 100..100 + ROWS)).await;
     lines(session, &place.copy("u", 100..101)).await;
     assert_eq!(place.refused("COMMIT").await.state, SqlState::UniqueViolation);
+    // Or what makes writes of the rows, before: a look at them, or a COMMIT that has to.
+    for keys in [100..101, 59..60] {
+        lines(session, "BEGIN").await;
+        lines(session, &place.copy("u", 100..100 + ROWS)).await;
+        lines(session, &place.copy("u", keys)).await;
+        assert_eq!(place.refused("SELECT count(*) FROM t").await.state, SqlState::UniqueViolation);
+        lines(session, "ROLLBACK").await;
+    }
+    lines(session, "SET shard_lock_timeout = '50ms'").await;
+    lines(&place.other, "BEGIN").await;
+    lines(&place.other, "INSERT INTO u VALUES (1000, 'other')").await;
+    lines(session, "BEGIN").await;
+    lines(session, &place.copy("u", 100..100 + ROWS)).await;
+    lines(session, &place.copy("u", 59..60)).await;
+    assert_eq!(place.refused("COMMIT").await.state, SqlState::UniqueViolation);
+    lines(&place.other, "ROLLBACK").await;
     assert_eq!(place.seen().await, ["1", "1", "0"]);
+    assert_eq!(lines(session, "SELECT v FROM u").await, ["first"]);
     assert!(place.is_tidy());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_little_beside_much_leaves_the_much_as_it_is() {
+    let place = Place::new().await;
+    let session = &place.session;
+    lines(session, "ALTER SYSTEM SET max_transaction_size = '1MiB'").await;
+    lines(session, "BEGIN").await;
+    lines(session, &place.copy("t", 0..ROWS)).await;
+    lines(session, &place.copy("u", 0..2)).await;
+    lines(session, &place.copy("u", 0..0)).await;
+    lines(session, "COMMIT").await;
+    assert_eq!(place.seen().await, ["60", "2", "0"]);
+}
+
+/// Its client has given up: what it had done may be half done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_dropped_on_the_way_leaves_the_block_failed() {
+    let place = Place::new().await;
+    let session = &place.session;
+    lines(session, "INSERT INTO notes VALUES (1, 1)").await;
+    let update = session.prepare_update("UPDATE notes SET v = v + 1 WHERE id = 1").expect("an update");
+    lines(session, "BEGIN").await;
+    lines(session, &place.copy("t", 0..ROWS)).await;
+    let mut carried_out = Box::pin(update.execute(&[]));
+    assert!(futures::poll!(&mut carried_out).is_pending(), "the rows are made writes elsewhere");
+    drop(carried_out);
+    assert_eq!(run(session, "COMMIT").await.expect("the end").tag, "ROLLBACK");
+    assert_eq!(place.seen().await, ["0", "0", "1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

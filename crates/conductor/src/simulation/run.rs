@@ -155,7 +155,8 @@ impl Run {
             if self.steps == STEPS_MAX {
                 self.sim.violate(Terminal, format!("{STEPS_MAX} steps, and no end"));
             }
-            if self.steps.is_multiple_of(64) && self.is_over() {
+            // A process that has just died may have had a lock in hand.
+            if self.steps.is_multiple_of(64) && !self.sim.is_crashing.get() && self.is_over() {
                 return;
             }
         }

@@ -16,6 +16,7 @@ use crate::view::ReadView;
 use evenkeel_model::{Error, Result, SqlState};
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::CopyDirection;
+use evenkeel_storage::Mutation;
 use sqlparser::ast;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(crate) struct BlockLoad {
     load: BulkLoad,
     /// Where rows came from, from which ordinal on.
     origins: Vec<(u64, RowOrigin)>,
+    /// Whether its keys were compared with one another and with what the transaction sees.
+    is_checked: bool,
 }
 
 impl std::fmt::Debug for BlockLoad {
@@ -39,7 +42,7 @@ impl std::fmt::Debug for BlockLoad {
 
 impl BlockLoad {
     fn new(load: BulkLoad) -> Self {
-        Self { load, origins: Vec::new() }
+        Self { load, origins: Vec::new(), is_checked: false }
     }
 
     fn name(&self) -> &str {
@@ -56,16 +59,37 @@ impl BlockLoad {
 
     /// See [`BulkLoad::take_in`].
     pub(crate) fn take_in(self, cancel: &Arc<Cancel>) -> Result<TakenIn> {
-        let Self { mut load, origins } = self;
+        let Self { mut load, origins, .. } = self;
         load.go_on_for(Arc::clone(cancel));
         load.take_in(&|ordinal| place(&origins, ordinal))
     }
 
     /// Compares the keys with one another and with what the transaction sees.
-    fn checked(mut self, view: &ReadView) -> Result<Self> {
-        let origins = &self.origins;
-        self.load.check(view, &|ordinal| place(origins, ordinal))?;
-        Ok(self)
+    ///
+    /// # Errors
+    /// 23505.
+    async fn checked(mut self, view: ReadView) -> Result<Self> {
+        if self.is_checked {
+            return Ok(self);
+        }
+        blocking(move || {
+            let origins = &self.origins;
+            self.load.check(&view, &|ordinal| place(origins, ordinal))?;
+            self.is_checked = true;
+            Ok(self)
+        })
+        .await
+    }
+
+    /// The rows as the writes of a transaction that sees `view`.
+    ///
+    /// # Errors
+    /// 23505.
+    async fn into_mutations(self, view: ReadView, cancel: &Arc<Cancel>) -> Result<Vec<Mutation>> {
+        let mut load = self;
+        load.load.go_on_for(Arc::clone(cancel));
+        let Self { load, .. } = load.checked(view).await?;
+        blocking(move || load.into_mutations()).await
     }
 
     /// # Errors
@@ -112,39 +136,44 @@ impl Transaction {
         let at = self.loads.iter().position(|load| load.name() == table)?;
         Some(self.loads.remove(at))
     }
-
-    /// Makes the rows of loads writes of the transaction.
-    ///
-    /// # Errors
-    /// 54000 above the limit.
-    async fn write_loads(&mut self, limit: u64) -> Result<()> {
-        for BlockLoad { load, .. } in std::mem::take(&mut self.loads) {
-            if self.writes.bytes() as u64 + load.bytes() > limit {
-                return Err(too_large(limit).with_hint(
-                    "COMMIT takes in what was copied, however much it is, if nothing after COPY reads or writes rows; or raise \
-                     max_transaction_size",
-                ));
-            }
-            let mutations = blocking(move || load.into_mutations()).await?;
-            self.add(mutations, limit)?;
-        }
-        Ok(())
-    }
 }
 
 impl SessionInner {
     /// Before a statement: what the block has copied in becomes visible to it, if it may look.
-    pub(crate) async fn settle_loads(&self, state: &mut SessionState, kind: &StatementKind) -> Result<()> {
-        if leaves_loads(kind) { Ok(()) } else { self.write_loads(state).await }
+    pub(crate) async fn settle_loads(
+        &self,
+        state: &mut SessionState,
+        kind: &StatementKind,
+        cancel: &Arc<Cancel>,
+    ) -> Result<()> {
+        if leaves_loads(kind) { Ok(()) } else { self.write_loads(state, cancel).await }
     }
 
-    pub(crate) async fn write_loads(&self, state: &mut SessionState) -> Result<()> {
-        match &mut state.transaction {
-            Some(transaction) if !transaction.loads.is_empty() => {
-                transaction.write_loads(self.database.settings().size("max_transaction_size")).await
-            }
-            _ => Ok(()),
+    /// Makes the rows of a block's loads writes of it.
+    ///
+    /// # Errors
+    /// 54000 above the limit; 23505. The block has failed then, as it has where nobody waits for the end of this.
+    pub(crate) async fn write_loads(&self, state: &mut SessionState, cancel: &Arc<Cancel>) -> Result<()> {
+        while let Some(load) = state.transaction.as_mut().and_then(|transaction| transaction.loads.pop()) {
+            self.write_load(state, load, cancel).await?;
         }
+        Ok(())
+    }
+
+    async fn write_load(&self, state: &mut SessionState, load: BlockLoad, cancel: &Arc<Cancel>) -> Result<()> {
+        let limit = self.database.settings().size("max_transaction_size");
+        let view = self.view(state);
+        let Some(transaction) = &mut state.transaction else { return Ok(()) };
+        transaction.failed = true;
+        if transaction.writes.bytes() as u64 + load.bytes() > limit {
+            return Err(too_large(limit).with_hint(
+                "COMMIT takes in what was copied, however much it is, if nothing after COPY reads or writes rows; or raise \
+                 max_transaction_size",
+            ));
+        }
+        transaction.add(load.into_mutations(view, cancel).await?, limit)?;
+        transaction.failed = false;
+        Ok(())
     }
 
     /// Whether the rows of a COPY in a block may be a load of it: nothing in the block is in their way, nor goes back.
@@ -166,20 +195,17 @@ impl SessionInner {
         let lock_timeout = self.duration(state, "shard_lock_timeout");
         let Some(transaction) = &mut state.transaction else { return Err(Error::internal("there is no block")) };
         let mut load = match transaction.take_load(&table.schema.name) {
-            Some(mut load) => {
-                load.load.go_on_for(Arc::clone(cancel));
-                load
-            }
-            None => {
-                // One load's rows at a time are in memory.
-                for BlockLoad { load, .. } in &mut transaction.loads {
-                    load.go_on_for(Arc::clone(cancel));
-                    load.spill()?;
-                }
-                let load = BulkLoad::new(&self.database, Arc::clone(table), lock_timeout, Arc::clone(cancel))?;
-                BlockLoad::new(load)
-            }
+            Some(load) => load,
+            None => BlockLoad::new(BulkLoad::new(&self.database, Arc::clone(table), lock_timeout, Arc::clone(cancel))?),
         };
+        // Until it is given back: a statement that ends before that, however it does, leaves the block failed.
+        transaction.failed = true;
+        load.load.go_on_for(Arc::clone(cancel));
+        // One load's rows at a time are in memory.
+        for BlockLoad { load, .. } in &mut transaction.loads {
+            load.go_on_for(Arc::clone(cancel));
+            load.spill()?;
+        }
         let before = load.rows();
         load.origins.push((before, file.origin.clone()));
         while let Some(batch) = file.next().await? {
@@ -187,17 +213,17 @@ impl SessionInner {
         }
         cancel.check()?;
         let rows = load.rows() - before;
+        load.is_checked &= rows == 0;
         // Looked at once: what comes to a load that is large already is looked at by COMMIT.
         if before == 0 {
             let view = self.view(state);
-            load = blocking(move || load.checked(&view)).await?;
+            load = load.checked(view).await?;
         }
-        let is_small = load.bytes() < PENDING_BYTES_MIN;
-        if let Some(transaction) = &mut state.transaction {
+        if load.bytes() < PENDING_BYTES_MIN {
+            self.write_load(state, load, cancel).await?;
+        } else if let Some(transaction) = &mut state.transaction {
             transaction.loads.push(load);
-        }
-        if is_small {
-            self.write_loads(state).await?;
+            transaction.failed = false;
         }
         Ok(rows)
     }
@@ -227,8 +253,9 @@ impl SessionInner {
             .await;
         }
         let mut writes = mutations;
-        for BlockLoad { load, .. } in loads {
-            for mutation in blocking(move || load.into_mutations()).await? {
+        for load in loads {
+            let view = ReadView::of(&self.database, start, &Arc::default(), timeout);
+            for mutation in load.into_mutations(view, cancel).await? {
                 writes.put(mutation.key, mutation.operation);
             }
         }

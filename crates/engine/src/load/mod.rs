@@ -150,7 +150,8 @@ impl BulkLoad {
         if self.table.schema.has_hidden_key() {
             return Ok(());
         }
-        let (check, cancel) = (KeyCheck::new(&self.table, view, origin), &self.cancel);
+        let check = KeyCheck::new(&self.table, view, is_empty(&self.table, view), origin);
+        let cancel = &self.cancel;
         in_parallel(self.buffers.values_mut().collect(), |buffer| {
             let mut last: Option<(Vec<u8>, u64)> = None;
             each_row(buffer, |key, _, ordinal| {
@@ -263,6 +264,11 @@ fn each_row(buffer: &mut Buffer, mut visit: impl FnMut(&[u8], &[u8], u64) -> Res
     Ok(())
 }
 
+/// Whether it is known without reading that a table has no rows.
+fn is_empty(table: &TableHandle, view: &ReadView) -> bool {
+    view.exact_count(table.schema.id).is_some_and(|(rows, _)| rows == 0)
+}
+
 /// Whether the keys of a load are there already, in it or in its table.
 struct KeyCheck<'l> {
     table: &'l TableHandle,
@@ -273,10 +279,9 @@ struct KeyCheck<'l> {
 }
 
 impl<'l> KeyCheck<'l> {
-    /// `view` sees the rows that the keys must not meet.
-    fn new(table: &'l TableHandle, view: &'l ReadView, origin: &'l Origin<'l>) -> Self {
-        let empty = view.exact_count(table.schema.id).is_some_and(|(rows, _)| rows == 0);
-        Self { table, view, check_existing: !empty && !table.schema.has_hidden_key(), origin }
+    /// `view` sees the rows that the keys must not meet, if there are any.
+    fn new(table: &'l TableHandle, view: &'l ReadView, is_empty: bool, origin: &'l Origin<'l>) -> Self {
+        Self { table, view, check_existing: !is_empty && !table.schema.has_hidden_key(), origin }
     }
 
     /// `duplicate` is the ordinal of an earlier row with this key.

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::runs::Merge;
-use super::{BulkLoad, KeyCheck, Origin, in_parallel};
+use super::{BulkLoad, KeyCheck, Origin, in_parallel, is_empty};
 use crate::database::{Database, Load, StoredLoad, apply_error};
 use crate::layout::LoadPass;
 use crate::meta::{MetaChange, MetaStore};
@@ -51,9 +51,11 @@ impl BulkLoad {
         let view = ReadView::latest(&self.database, self.lock_timeout);
         self.follow(&view.layout.slots)?;
         let buffers = std::mem::take(&mut self.buffers);
+        // Asked before it is registered: a table that something is loaded into is not known to be empty.
+        let is_empty = is_empty(&self.table, &view);
         let stamp = self.register()?;
         let taken = TakenIn { load: self, view, stamp, is_decided: false, _pass: pass };
-        let check = KeyCheck::new(&taken.load.table, &taken.view, origin);
+        let check = KeyCheck::new(&taken.load.table, &taken.view, is_empty, origin);
         Ingestion { to: &taken.load, check, load: stamp }.of(buffers)?;
         Ok(taken)
     }
@@ -68,6 +70,11 @@ impl BulkLoad {
 }
 
 impl TakenIn {
+    /// Whether its rows stay, or may stay, whatever becomes of this.
+    pub(crate) fn is_decided(&self) -> bool {
+        self.is_decided
+    }
+
     fn table(&self) -> TableId {
         self.load.table.schema.id
     }
@@ -130,11 +137,13 @@ pub(crate) fn settle(database: &Database, taken: &[TakenIn], all: bool) {
         let commits = database.loads.read();
         let commit = commits.iter().find(|load| load.load == *stamp).and_then(|load| load.commit);
         drop(commits);
+        let mut all = all;
         for shard in view.layout.shards.values() {
             let counted = shard.apply(&Command::FinishLoad { load: *stamp }, Durability::Synced);
             shard.note_load(load.table.schema.id, commit.unwrap_or(*stamp));
             // The rows are committed; counters that could not be written are made good at the next start.
             if let Err(error) = counted {
+                all = false;
                 database.registry.report_background(&apply_error(error));
             }
         }
