@@ -14,6 +14,9 @@ use tokio::sync::mpsc;
 /// Messages of rows that may wait to be read.
 const WAITING: usize = 16;
 
+/// Rows in short messages are handed on when there are so many bytes of them, or no more here.
+const PIECE_BYTES: usize = 32 << 10;
+
 /// What comes of rows.
 enum Piece {
     Bytes(Bytes),
@@ -106,7 +109,7 @@ async fn rows(stream: &mut Stream, session: &Session, statement: &str, patience:
                 }
             }
             message = stream.message(), if takes => match message {
-                Ok(Message::CopyData(data)) => pending = Some(Piece::Bytes(data.data)),
+                Ok(Message::CopyData(data)) => pending = Some(Piece::Bytes(stream.rows(data.data, PIECE_BYTES))),
                 Ok(Message::CopyDone(_)) => pending = Some(Piece::Done),
                 Ok(Message::CopyFail(fail)) => {
                     let why = format!("COPY was stopped by the client: {}", fail.message);

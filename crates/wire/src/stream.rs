@@ -4,7 +4,7 @@
 //! and when much has gathered. So a pipeline of statements costs few packets.
 
 use crate::error::Fault;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use evenkeel_model::SqlState;
 use pgwire::messages::{DecodeContext, PgWireFrontendMessage, ProtocolVersion};
 use std::io;
@@ -151,6 +151,32 @@ impl Stream {
         }
     }
 
+    /// Rows with those of the messages behind them that are here already, up to about so many bytes: clients that send each
+    /// row in a message of its own are many.
+    pub(crate) fn rows(&mut self, first: Bytes, bytes: usize) -> Bytes {
+        if self.whole_rows().is_none() || first.len() >= bytes {
+            return first;
+        }
+        let mut rows = BytesMut::with_capacity(bytes + first.len());
+        rows.extend_from_slice(&first);
+        while rows.len() < bytes
+            && let Some(length) = self.whole_rows()
+        {
+            self.input.advance(5);
+            rows.extend_from_slice(&self.input[..length]);
+            self.input.advance(length);
+        }
+        rows.freeze()
+    }
+
+    /// How long the rows of the next message are, if it is one of rows and wholly here.
+    fn whole_rows(&self) -> Option<usize> {
+        let [b'd', length @ ..] = self.input.first_chunk::<5>()? else { return None };
+        let length = usize::try_from(i32::from_be_bytes(*length)).ok()?;
+        let is_whole = length >= 4 && length <= self.message_max && self.input.len() > length;
+        is_whole.then(|| length - 4)
+    }
+
     /// The socket, to be encrypted. Nothing may be waiting in it.
     ///
     /// # Errors
@@ -166,6 +192,34 @@ impl Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_are_here_come_together() {
+        futures::executor::block_on(async {
+            let (mut client, server) = tokio::io::duplex(1 << 20);
+            let mut stream = Stream::new(Box::new(server));
+            stream.expect_much(true);
+            let message = |kind: u8, body: &[u8]| [&[kind][..], &(body.len() as i32 + 4).to_be_bytes(), body].concat();
+            let mut sent = Vec::new();
+            for row in [&b"1\ta\n"[..], b"2\tb", b"b\n", b"", b"3\tc\n", b"4\td\n"] {
+                sent.extend(message(b'd', row));
+            }
+            sent.extend(message(b'c', b""));
+            sent.extend(&message(b'd', b"cut off")[..9]);
+            client.write_all(&sent).await.unwrap();
+            let mut next = async |bytes| match stream.message().await.unwrap() {
+                PgWireFrontendMessage::CopyData(data) => stream.rows(data.data, bytes),
+                PgWireFrontendMessage::CopyDone(_) => Bytes::from_static(b"done"),
+                _ => panic!("another message"),
+            };
+            assert_eq!(next(4).await, "1\ta\n", "enough by itself");
+            assert_eq!(next(9).await, "2\tbb\n3\tc\n", "as much as was asked for");
+            assert_eq!(next(1_000).await, "4\td\n", "what follows is no row");
+            assert_eq!(next(1_000).await, "done");
+            drop(client);
+            assert!(matches!(stream.message().await, Err(End::Gone)));
+        });
+    }
 
     #[test]
     fn what_is_only_announced_takes_no_room() {
