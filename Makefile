@@ -76,8 +76,9 @@ simulate:
 	EVENKEEL_SEEDS=$(or $(SEEDS),1000) cargo test --profile simulate --locked -p evenkeel-conductor -q simulation -- --nocapture
 
 # Needs a nightly toolchain and cargo-fuzz.
-fuzz:
+fuzz: rocksdb
 	cd crates/pql && cargo +nightly fuzz run parse -- -max_total_time=$(or $(SECONDS_MAX),60)
+	cd crates/wire && cargo +nightly fuzz run -s none session -- -max_total_time=$(or $(SECONDS_MAX),60) -len_control=20
 
 # The book, in docs/book. Needs mdbook (cargo install mdbook).
 book:

@@ -37,3 +37,5 @@ mod prepared;
 mod questions;
 #[path = "language/scripts.rs"]
 mod scripts;
+#[path = "language/single.rs"]
+mod single;

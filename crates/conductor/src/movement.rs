@@ -120,8 +120,8 @@ struct State {
     pace: Pace,
     /// With when it has looked at the foreground last.
     throttle: Option<(Throttle, u64)>,
-    /// Since when it has worked without a rest.
-    works_since: Option<Duration>,
+    /// What its thread had worked when it rested last.
+    rested_at: Option<Duration>,
     drain: Drain,
     /// Since when it has been in its phase, if this process has seen it enter.
     phase_since: Option<Duration>,
@@ -131,6 +131,15 @@ struct State {
     stuck_since_ms: Option<i64>,
 }
 
+impl State {
+    /// What its thread has worked since it rested.
+    fn worked(&self, clock: &impl Clock) -> Duration {
+        let worked = self.rested_at.map_or(Duration::ZERO, |rested| clock.worked().saturating_sub(rested));
+        // What is longer was no batch: a cutover, an ingestion.
+        worked.min(WORK_MAX)
+    }
+}
+
 impl Movement {
     pub fn new(stored: StoredMigration, wish: Wish) -> Self {
         let state = State {
@@ -138,7 +147,7 @@ impl Movement {
             wish,
             pace: Pace::default(),
             throttle: None,
-            works_since: None,
+            rested_at: None,
             drain: Drain::default(),
             phase_since: None,
             is_resting: false,
@@ -283,7 +292,7 @@ impl Movement {
         let now = world.elapsed();
         let rest = {
             let mut state = self.state.lock();
-            let worked = state.works_since.map_or(Duration::ZERO, |since| now.saturating_sub(since)).min(WORK_MAX);
+            let worked = state.worked(world);
             let is_throttled = asked.throttle && foreground.recent_us.is_some();
             if is_throttled { state.drain.rest(now, worked, behind, foreground.processors) } else { Duration::ZERO }
         };
@@ -310,7 +319,7 @@ impl Movement {
         self.state.lock().is_resting = true;
         let outcome = self.rest_until(world, until, asked, reads);
         let mut state = self.state.lock();
-        state.works_since = Some(world.elapsed());
+        state.rested_at = Some(world.worked());
         state.is_resting = false;
         state.stored.progress.moved_at_ms += (world.now_ms() - began_ms).max(0);
         outcome
@@ -358,9 +367,7 @@ impl Movement {
         let bytes_per_second = [bandwidth, by_throttle].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0);
         let limits = PaceLimits { rows_per_second: rate, bytes_per_second };
         let by_limits = Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits));
-        let worked = state.works_since.map_or(Duration::ZERO, |since| world.elapsed().saturating_sub(since));
-        // What is longer was no batch: a cutover, an ingestion.
-        let worked = worked.min(WORK_MAX);
+        let worked = state.worked(world);
         let by_share = if by_throttle > 0 { rest_after(worked, foreground.processors) } else { Duration::ZERO };
         by_limits.max(by_share)
     }

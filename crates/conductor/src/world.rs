@@ -24,6 +24,9 @@ pub trait Clock {
     /// Time since some moment, which never goes back.
     fn elapsed(&self) -> Duration;
 
+    /// How long processors have worked for the calling thread.
+    fn worked(&self) -> Duration;
+
     /// Waits until the bell has been rung after `seen`, or for so long.
     fn wait(&self, bell: &Bell, seen: u64, at_most: Duration);
 }

@@ -17,6 +17,7 @@ mod copy;
 mod database;
 mod ddl;
 mod definition;
+mod direct;
 mod dml;
 mod error;
 mod evaluate;

@@ -6,6 +6,7 @@
 
 use crate::access::{Identity, Need, authorize};
 use crate::database::{Database, Schemas};
+use crate::direct::{DirectRow, Scope};
 use crate::evaluate::{Checks, compile};
 use crate::output::{Event, Output};
 use crate::session::{SessionInner, SessionState, note_read};
@@ -410,6 +411,8 @@ pub(crate) struct PointUpdate {
     name: ast::ObjectName,
     point: Point,
     assignments: Vec<(usize, Arc<dyn PhysicalExpr>)>,
+    /// The same, where it needs no expressions.
+    direct: Option<DirectRow>,
     checks: Checks,
     /// The types of its parameters, which follow the table's columns in what the new values are computed from.
     parameters: Vec<ColumnType>,
@@ -458,6 +461,8 @@ impl PointUpdate {
         let schema = with_parameters(&table.arrow, parameters);
         let schema = DFSchema::try_from_qualified_schema(table.schema.name.as_str(), &schema)
             .map_err(|error| crate::error::query_error(error, text))?;
+        let scope = Scope { table: Some(&table), parameters, now: None };
+        let direct = DirectRow::of(&table, set.iter().map(|(position, value)| (*position, value)), scope);
         let assignments = set
             .into_iter()
             .map(|(position, mut value)| {
@@ -469,7 +474,7 @@ impl PointUpdate {
         let columns = (0..table.arrow.fields().len()).collect();
         let schema = Arc::clone(&table.arrow);
         let point = Point { key_types: table.key_types(), table, key, columns, schema };
-        Ok(Some(Self { name, point, assignments, checks, parameters: parameters.to_vec() }))
+        Ok(Some(Self { name, point, assignments, direct, checks, parameters: parameters.to_vec() }))
     }
 
     /// The row and the parameters, as the new values are computed from them.
@@ -486,17 +491,21 @@ impl PointUpdate {
     /// What the row becomes; `None` where there is none.
     fn mutation(&self, view: &ReadView, key: Vec<u8>, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
         let table = &self.point.table;
+        let directly = |row: &[u8]| {
+            let values = table.format.current_values(row)?.ok()?;
+            let (_, row) = self.direct.as_ref()?.encode(table, values, parameters)?;
+            Some(row)
+        };
+        let row = match view.get(table.schema.id, &key, |row| directly(row).ok_or_else(|| row.to_vec()))? {
+            None => return Ok(None),
+            Some(Ok(row)) => return Ok(Some(Mutation { key, operation: Operation::Put(row) })),
+            Some(Err(row)) => row,
+        };
         let ids = table.ids(&self.point.columns);
-        let projection = table.format.projection(&ids);
         let columns = self.point.columns.iter();
         let mut builders: Vec<ColumnBuilder> =
             columns.map(|at| ColumnBuilder::new(&table.column(*at).column_type, 1)).collect();
-        let found = view
-            .get(table.schema.id, &key, |row| projection.read(row, |index, value| builders[index].append(value)))?
-            .transpose()?;
-        if found.is_none() {
-            return Ok(None);
-        }
+        table.format.projection(&ids).read(&row, |index, value| builders[index].append(value))?;
         let mut arrays: Vec<_> = builders.iter_mut().map(ColumnBuilder::finish).collect();
         let old = self.inputs(arrays.clone(), parameters)?;
         for (position, value) in &self.assignments {

@@ -6,6 +6,7 @@
 
 use crate::changes::Defaults;
 use crate::database::Database;
+use crate::direct::{DirectRow, Scope};
 use crate::error::query_error;
 use crate::evaluate::{Checks, compile};
 use crate::load::duplicate_key;
@@ -20,6 +21,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::physical_expr::PhysicalExpr;
 use evenkeel_model::{ColumnType, Result};
+use evenkeel_storage::codec::row::RowColumn;
+use evenkeel_storage::codec::{KeyBuilder, Value};
 use evenkeel_storage::{Mutation, Operation};
 use sqlparser::ast;
 use std::ops::ControlFlow;
@@ -32,6 +35,8 @@ pub(crate) struct RowInsert {
     values: Vec<Arc<dyn PhysicalExpr>>,
     /// The columns of what `values` give.
     given: Arc<Schema>,
+    /// The same, with what the table adds, where it needs no expressions.
+    direct: Option<DirectRow>,
     defaults: Defaults,
     checks: Checks,
     parameters: Vec<ColumnType>,
@@ -84,6 +89,7 @@ impl RowInsert {
         if row.len() != positions.len() || !row.iter().all(is_value) {
             return Ok(None);
         }
+        let direct = direct_row(&table, &positions, &row, &parameters, says_now);
         let planner = database.planner.expressions();
         let schema = with_parameters(&Schema::empty(), &parameters);
         let schema = DFSchema::try_from(schema).map_err(|error| query_error(error, text))?;
@@ -102,7 +108,34 @@ impl RowInsert {
         let defaults = Defaults::new(&table, &positions, &planner)?;
         let checks = Checks::compile(&planner, &table)?;
         let (name, given) = (name.clone(), Arc::new(given));
-        Ok(Some(Self { name, table, values, given, defaults, checks, parameters, says_now }))
+        Ok(Some(Self { name, table, values, given, direct, defaults, checks, parameters, says_now }))
+    }
+
+    /// The row's key and its bytes, where nothing stands in the way that had to be told.
+    fn directly(&self, database: &Database, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Mutation>> {
+        let (Some(direct), table) = (&self.direct, &self.table) else { return Ok(None) };
+        let columns = table.format.current().columns();
+        let mut row = vec![Value::Null; columns.len()];
+        let hidden = table.schema.has_hidden_key();
+        if hidden {
+            let id = database.oracle.reserve(1)?.0 as i64;
+            let is_id = |column: &RowColumn| column.id == table.column(table.key[0]).id;
+            if let Some(place) = columns.iter().position(is_id) {
+                row[place] = Value::Integer(id);
+            }
+        }
+        let Some((row, bytes)) = direct.encode(table, row, parameters) else { return Ok(None) };
+        let value = |position: &usize| {
+            let id = table.column(*position).id;
+            columns.iter().position(|column| column.id == id).map_or(Value::Null, |place| row[place].clone())
+        };
+        let key: Vec<Value<'_>> = table.key.iter().map(value).collect();
+        let key = table.key_of(&mut KeyBuilder::new(), &key);
+        // The key of a table that has none of its own is new.
+        if !hidden && view.get(table.schema.id, &key, |_| ())?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Mutation { key, operation: Operation::Put(bytes) }))
     }
 
     /// The row's key and its bytes.
@@ -111,6 +144,9 @@ impl RowInsert {
         if self.says_now {
             let now = crate::oracle::now_ms() * 1_000;
             parameters.push(ScalarValue::TimestampMicrosecond(Some(now), Some("UTC".into())));
+        }
+        if let Some(mutation) = self.directly(database, view, &parameters)? {
+            return Ok(mutation);
         }
         let inputs = if self.parameters.is_empty() {
             crate::evaluate::rows_without_columns(1)?
@@ -183,6 +219,25 @@ impl SessionInner {
         drop(guard);
         Ok(Some(()))
     }
+}
+
+/// The values that a row is given, and the defaults of the other columns.
+fn direct_row(
+    table: &TableHandle,
+    positions: &[usize],
+    row: &[ast::Expr],
+    parameters: &[ColumnType],
+    says_now: bool,
+) -> Option<DirectRow> {
+    let others = (0..table.arrow.fields().len()).filter(|position| !positions.contains(position));
+    let default = |position| Some((position, table.column(position).default.as_deref()?));
+    let defaults: Vec<(usize, ast::Expr)> = others
+        .filter_map(default)
+        .map(|(position, text)| Some((position, evenkeel_pql::parse_expr(text).ok()?)))
+        .collect::<Option<_>>()?;
+    let scope = Scope { table: None, parameters, now: says_now.then(|| parameters.len() - 1) };
+    let given = positions.iter().copied().zip(row);
+    DirectRow::of(table, given.chain(defaults.iter().map(|(position, value)| (*position, value))), scope)
 }
 
 /// Whether a default is the same whenever it is asked for.

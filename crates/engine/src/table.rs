@@ -16,6 +16,8 @@ pub(crate) struct TableHandle {
     pub(crate) format: RowFormat,
     /// All columns, the hidden row id last where there is one.
     pub(crate) arrow: SchemaRef,
+    /// Where the columns of `arrow` are among the schema's.
+    order: Vec<usize>,
     /// How many of them users see: the first ones.
     pub(crate) visible: usize,
     /// Positions of the primary key's columns in `arrow`.
@@ -30,6 +32,8 @@ impl TableHandle {
     pub(crate) fn new(schema: catalog::Table) -> Self {
         let order: Vec<&catalog::Column> =
             schema.visible().chain(schema.columns.iter().filter(|column| column.hidden)).collect();
+        let place = |column: &&catalog::Column| schema.columns.iter().position(|other| other.id == column.id);
+        let places = order.iter().filter_map(place).collect();
         let field = |column: &&catalog::Column| {
             let field = Field::new(&column.name, arrow_type(&column.column_type), column.nullable);
             crate::parameters::marked(field, &column.column_type)
@@ -51,6 +55,7 @@ impl TableHandle {
         let (key, shard_key) = (positions(&schema.primary_key), positions(&schema.shard_key));
         Self {
             visible: schema.visible().count(),
+            order: places,
             shard_by_key: key == shard_key,
             key,
             shard_key,
@@ -62,8 +67,12 @@ impl TableHandle {
 
     /// The column at a position of `arrow`.
     pub(crate) fn column(&self, position: usize) -> &catalog::Column {
-        let name = self.arrow.field(position).name();
-        self.schema.column(name).unwrap_or_else(|| &self.schema.columns[position])
+        &self.schema.columns[self.order[position]]
+    }
+
+    /// Whether a column may be NULL; one that was dropped is nothing else.
+    pub(crate) fn is_nullable(&self, id: u32) -> bool {
+        self.schema.columns.iter().find(|column| column.id == id).is_none_or(|column| column.nullable)
     }
 
     /// The position of a visible column.

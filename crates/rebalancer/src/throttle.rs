@@ -9,8 +9,9 @@
 //! ```
 //!
 //! However calm the foreground, a copy works for `SHARE` of the processors' time at most, and rests for the remainder: a
-//! throughput that is lost to a busy processor shows in no single statement's time. What it worked is measured by the
-//! clock on the wall, so that a copy that has to wait for a processor rests for longer, too.
+//! throughput that is lost to a busy processor shows in no single statement's time. What it worked is the time that it had
+//! a processor, not the time that it waited for one: a foreground that is busy makes a copy no slower than calm one does,
+//! and a copy that goes on for longer leaves more to catch up with.
 //!
 //! The baseline is the foreground's p99 measured before the migration, so that a slow disk is not taken for a fault of
 //! the copy; the floor keeps noise in microseconds from being taken for harm. Decreasing at once and growing slowly is

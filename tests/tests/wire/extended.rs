@@ -36,6 +36,36 @@ async fn parameters_get_their_types_from_where_they_stand() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn parameters_of_single_rows_are_checked_as_any_others() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let table = "CREATE TABLE t (id integer PRIMARY KEY, n integer NOT NULL, s smallint, big bigint DEFAULT 9, name text, \
+                 at timestamp, moment timestamptz)";
+    client.batch_execute(table).await.expect("made");
+    let insert = "INSERT INTO t (id, n, s, name, at, moment) VALUES ($1, $2, $3, $4, now(), CURRENT_TIMESTAMP)";
+    let insert = client.prepare(insert).await.expect("prepared");
+    for (id, s, name) in [(1, Some(-5_i16), Some("one")), (2, None, None)] {
+        assert_eq!(client.execute(&insert, &[&id, &(id * 10), &s, &name]).await.expect("inserted"), 1);
+    }
+    let is_now = "at = moment AT TIME ZONE 'UTC' AND now() - moment < INTERVAL '1 minute'";
+    let seen = format!("SELECT id, n, s, big, name, {is_now} FROM t ORDER BY id");
+    assert_eq!(rows(&client, &seen).await, ["1|10|-5|9|one|t", "2|20|NULL|9|NULL|t"]);
+    let twice = client.execute(&insert, &[&1, &1, &None::<i16>, &None::<&str>]).await.expect_err("there already");
+    assert_eq!(twice.code().map(|code| code.code()), Some("23505"));
+    let null = client.execute(&insert, &[&3, &None::<i32>, &None::<i16>, &None::<&str>]).await.expect_err("NOT NULL");
+    assert_eq!(null.code().map(|code| code.code()), Some("23502"));
+    let update =
+        client.prepare("UPDATE t SET n = n + $1, s = $2, big = big - n WHERE id = $3").await.expect("prepared");
+    assert_eq!(client.execute(&update, &[&5, &Some(7_i16), &1]).await.expect("updated"), 1);
+    let wide = client.execute(&update, &[&i32::MAX, &None::<i16>, &1]).await.expect_err("too large");
+    assert_eq!(wide.code().map(|code| code.code()), Some("22003"));
+    let null = client.execute(&update, &[&None::<i32>, &None::<i16>, &1]).await.expect_err("NOT NULL");
+    assert_eq!(null.code().map(|code| code.code()), Some("23502"));
+    assert_eq!(rows(&client, "SELECT n, s, big FROM t WHERE id = 1").await, ["15|7|-1"]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn prepared_statements_change_and_find_rows() {
     let ground = Ground::new().await;
     let client = ground.client().await;

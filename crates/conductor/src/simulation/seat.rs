@@ -27,6 +27,11 @@ impl Clock for Seat<'_> {
         self.sim.now.get()
     }
 
+    /// As if it had a processor to itself, and never waited for anything.
+    fn worked(&self) -> Duration {
+        self.elapsed()
+    }
+
     fn wait(&self, bell: &Bell, seen: u64, at_most: Duration) {
         let bell = bell.clone();
         Seat::wait(self, Some(self.sim.now.get() + at_most), move || bell.rings() != seen);

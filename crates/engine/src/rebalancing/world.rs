@@ -38,6 +38,10 @@ impl Clock for Process<'_> {
         self.0.rebalancing.opened.elapsed()
     }
 
+    fn worked(&self) -> Duration {
+        cpu_time::ThreadTime::now().as_duration()
+    }
+
     fn wait(&self, bell: &Bell, seen: u64, at_most: Duration) {
         bell.block(seen, at_most);
     }

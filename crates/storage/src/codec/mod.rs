@@ -10,5 +10,5 @@ mod value;
 pub use cells::{Cells, RowOfCells, arrow_type};
 pub use columns::ColumnBuilder;
 pub use key::{KeyBuilder, row_key, table_range};
-pub use row::{RowFormat, RowSource, RowVersion};
+pub use row::{RowFormat, RowOfValues, RowSource, RowVersion};
 pub use value::Value;

@@ -50,6 +50,28 @@ pub trait RowSource {
     fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool>;
 }
 
+/// A row of one value for each column of its version.
+#[derive(Debug)]
+pub struct RowOfValues<'r, 'v> {
+    pub version: &'r RowVersion,
+    /// Of the columns' types, and not wider than they are.
+    pub values: &'r [Value<'v>],
+}
+
+impl RowSource for RowOfValues<'_, '_> {
+    fn write_fixed(&self, position: usize, out: &mut [u8]) -> Result<bool> {
+        write_fixed(out, &self.version.columns[position].column_type, &self.values[position]);
+        Ok(!self.values[position].is_null())
+    }
+
+    fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool> {
+        if let Value::Bytes(bytes) = &self.values[position] {
+            out.extend_from_slice(bytes);
+        }
+        Ok(!self.values[position].is_null())
+    }
+}
+
 /// One version of a table's rows: which columns, where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RowVersion {
@@ -243,6 +265,19 @@ impl RowFormat {
         &self.versions[self.versions.len() - 1]
     }
 
+    /// All values of a row of the current version; `None` for a row of an older one.
+    ///
+    /// # Errors
+    /// XX001 when the bytes are not a row of this table.
+    pub fn current_values<'r>(&self, row: &'r [u8]) -> Option<Result<Vec<Value<'r>>>> {
+        let current = self.current();
+        if !row.starts_with(&current.version.to_le_bytes()) {
+            return None;
+        }
+        let values = || (0..current.columns.len()).map(|position| current.value(row, position)).collect();
+        Some(current.check(row).and_then(|()| values()))
+    }
+
     /// Prepares to read these columns (by id) from rows of any version.
     pub fn projection(&self, columns: &[u32]) -> Projection<'_> {
         let missing = |id: u32| {
@@ -342,25 +377,9 @@ mod tests {
         Value::Bytes(Cow::Borrowed(s.as_bytes()))
     }
 
-    struct Values<'v>(&'v RowVersion, Vec<Value<'v>>);
-
-    impl RowSource for Values<'_> {
-        fn write_fixed(&self, position: usize, out: &mut [u8]) -> Result<bool> {
-            write_fixed(out, &self.0.columns()[position].column_type, &self.1[position]);
-            Ok(!self.1[position].is_null())
-        }
-
-        fn append(&self, position: usize, out: &mut Vec<u8>) -> Result<bool> {
-            if let Value::Bytes(bytes) = &self.1[position] {
-                out.extend_from_slice(bytes);
-            }
-            Ok(!self.1[position].is_null())
-        }
-    }
-
     fn encoded(version: &RowVersion, values: Vec<Value<'_>>) -> Vec<u8> {
         let mut bytes = Vec::new();
-        version.encode(&mut bytes, &Values(version, values)).unwrap();
+        version.encode(&mut bytes, &RowOfValues { version, values: &values }).unwrap();
         bytes
     }
 
