@@ -9,7 +9,9 @@ use crate::snapshot::slot_loads;
 use crate::world::{Activity, Picture, World};
 use evenkeel_model::{Result, Settings, ShardId, Slot};
 use evenkeel_planner::{JobKind, JobPlan, Summary};
-use evenkeel_rebalancer::balance::{Decision, History, HotWatch, Load, Plan, Reason, Verdict, Watch, check, measure};
+use evenkeel_rebalancer::balance::{
+    Decision, History, HotWatch, Load, Plan, Reason, Traffic, Verdict, Watch, check, measure,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +112,11 @@ impl Balancer {
 
     pub(crate) fn cooling_until_ms(&self, shard: ShardId) -> Option<i64> {
         self.cooling.get(&shard).copied()
+    }
+
+    /// What was measured of all slots together.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.history.traffic()
     }
 
     /// Rows and bytes as they are now, rates as they were measured.

@@ -41,6 +41,7 @@ impl Conductor {
                 watch: balancer.watch,
                 next_check_ms,
                 last: balancer.decisions.back().cloned(),
+                traffic: Some(balancer.traffic()),
             },
         }
     }

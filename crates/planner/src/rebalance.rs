@@ -2,11 +2,11 @@
 
 use crate::job::{Draft, JobKind};
 use crate::planning::Planning;
-use crate::words::{counted, hint, nobody_hint, percent, said_of};
+use crate::words::{counted, hint, nobody_hint, percent, said_of, thousands};
 use crate::{Nothing, Outcome};
 use evenkeel_model::Result;
 use evenkeel_pql::ast::Assignment;
-use evenkeel_rebalancer::balance::{Decision, Problem, Reason, measure, plan, rebalance};
+use evenkeel_rebalancer::balance::{Decision, Problem, Reason, Strategy, measure, plan, rebalance};
 
 impl Planning<'_> {
     pub fn rebalance(&self, options: &[Assignment]) -> Result<Outcome> {
@@ -23,10 +23,30 @@ impl Planning<'_> {
         if plan.cut {
             job.notices.push("the plan is cut short by its limits: REBALANCE SHARDS again will find more to do".into());
         }
+        job.notices.extend(self.said_of_traffic(wanted.strategy));
         let given = wanted.max_migrations_per_hour;
         job.max_migrations_per_hour = (given != self.snapshot.defaults.max_migrations_per_hour).then_some(given);
         (job.plan, job.decision) = (Some(plan), Some(decision));
         Ok(Outcome::Start(Box::new(draft.finish(self.snapshot.bytes_per_second))))
+    }
+
+    /// What somebody should know of the measurements that a plan goes by.
+    fn said_of_traffic(&self, strategy: Strategy) -> Option<String> {
+        let traffic = self.snapshot.balancer.traffic?;
+        if matches!(strategy, Strategy::Rows | Strategy::Size | Strategy::Uniform) {
+            return None;
+        }
+        if traffic.measurements == 0 {
+            return Some("nothing was measured of the traffic yet: the plan goes by rows and bytes alone".into());
+        }
+        traffic.is_changing().then(|| {
+            let (newest, smoothed) = (thousands(traffic.newest_qps as u64), thousands(traffic.smoothed_qps as u64));
+            let measurements = counted(traffic.measurements as u64, "measurement");
+            format!(
+                "the traffic changes: {newest} rows a second at the last of {measurements}, {smoothed} in the mean that \
+                 the plan goes by"
+            )
+        })
     }
 
     /// Why the balancer would move nothing.

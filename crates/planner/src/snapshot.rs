@@ -6,7 +6,7 @@
 
 use crate::job::{JobKind, JobStatus};
 use evenkeel_model::{JobId, ShardId, SlotSet};
-use evenkeel_rebalancer::balance::{Decision, PendingDrop, Plan, Problem, ShardRole, Strategy, Watch};
+use evenkeel_rebalancer::balance::{Decision, PendingDrop, Plan, Problem, ShardRole, Strategy, Traffic, Watch};
 use evenkeel_rebalancer::migration::Phase;
 
 /// One consistent picture.
@@ -65,6 +65,8 @@ pub struct BalancerState {
     pub next_check_ms: Option<i64>,
     /// What it decided last.
     pub last: Option<Decision>,
+    /// What was measured of the traffic; `None`: nothing is said of it.
+    pub traffic: Option<Traffic>,
 }
 
 /// A job and how far it is.

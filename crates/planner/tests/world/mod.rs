@@ -4,7 +4,7 @@
 use evenkeel_model::{JobId, ShardId, Slot, SlotSet};
 use evenkeel_planner::{BalancerState, Defaults, JobKind, JobPlan, JobState, JobStatus, MigrationState, Snapshot};
 use evenkeel_rebalancer::balance::{
-    Load, PendingDrop, Problem, ShardRole, ShardState, SlotState, Strategy, check, measure,
+    Load, PendingDrop, Problem, ShardRole, ShardState, SlotState, Strategy, Traffic, check, measure,
 };
 use evenkeel_rebalancer::migration::Phase;
 use goldenscript::ArgumentConsumer;
@@ -90,6 +90,12 @@ impl World {
             "pass" => self.snapshot.problem.now_ms += first.parse::<i64>()? * 1_000,
             "set" => self.set(args)?,
             "rate" => self.snapshot.bytes_per_second = Some(size(&first)?),
+            "traffic" => {
+                let mut amount = || args.next_pos().ok_or("how much?");
+                let (newest_qps, smoothed_qps) = (amount()?.parse()?, amount()?.parse()?);
+                let measurements = first.parse()?;
+                self.snapshot.balancer.traffic = Some(Traffic { measurements, newest_qps, smoothed_qps });
+            }
             "started" => self.snapshot.started_last_hour = first.parse()?,
             "check" => return Ok(self.check()),
             "job" => self.job(&first, args)?,

@@ -196,6 +196,28 @@ pub struct History {
     newest: Vec<Load>,
 }
 
+/// How much all slots together are asked for, in accesses a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// How many measurements there are.
+    pub measurements: usize,
+    /// At the newest of them.
+    pub newest_qps: f64,
+    /// In the mean that plans go by.
+    pub smoothed_qps: f64,
+}
+
+impl Traffic {
+    /// Less is no traffic to speak of.
+    const QPS_MIN: f64 = 100.0;
+
+    /// Whether the newest measurement is another than the mean by a factor of two.
+    pub fn is_changing(&self) -> bool {
+        let (less, more) = (self.newest_qps.min(self.smoothed_qps), self.newest_qps.max(self.smoothed_qps));
+        more >= Self::QPS_MIN && more > 2.0 * less
+    }
+}
+
 impl History {
     /// The default of `load_history`.
     pub const MEASUREMENTS: usize = 10;
@@ -221,6 +243,13 @@ impl History {
     /// How many measurements there are.
     pub fn len(&self) -> usize {
         self.rates.len()
+    }
+
+    /// What was measured of all slots together.
+    pub fn traffic(&self) -> Traffic {
+        let newest = self.rates.back().into_iter().flatten().map(|[qps, _]| f64::from(*qps)).sum();
+        let smoothed = self.smoothed().iter().map(|load| load.qps).sum();
+        Traffic { measurements: self.len(), newest_qps: newest, smoothed_qps: smoothed }
     }
 
     /// Whether nothing has been measured.
@@ -252,6 +281,26 @@ mod tests {
 
     fn busy(rows: f64, qps: f64) -> Vec<Load> {
         vec![Load::of_slot(rows, rows * 100.0, qps, qps / 1000.0)]
+    }
+
+    #[test]
+    fn traffic_that_changes_is_noticed() {
+        let mut history = History::new(History::MEASUREMENTS);
+        assert!(!history.traffic().is_changing(), "nothing was measured");
+        for (qps, is_changing) in
+            [(10_000.0, false), (10_000.0, false), (1_000.0, true), (1_000.0, true), (1_000.0, true)]
+        {
+            history.record(busy(10.0, qps));
+            let traffic = history.traffic();
+            assert_eq!((traffic.newest_qps, traffic.is_changing()), (qps, is_changing), "{traffic:?}");
+        }
+        for _ in 0..10 {
+            history.record(busy(10.0, 1_000.0));
+        }
+        assert_eq!(history.traffic(), Traffic { measurements: 10, newest_qps: 1_000.0, smoothed_qps: 1_000.0 });
+        let mut idle = History::new(3);
+        [0.0, 90.0].into_iter().for_each(|qps| idle.record(busy(10.0, qps)));
+        assert!(!idle.traffic().is_changing(), "that is no traffic");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub use decision::{Decision, Trigger, Verdict, check, rebalance};
 pub use granularity::Granularity;
 pub use hot::{Gauges, HotDimension, HotShard, HotWatch, Relief, relieve};
 pub use imbalance::{Imbalance, Watch, detect, measure};
-pub use load::{Dimension, History, Load};
+pub use load::{Dimension, History, Load, Traffic};
 pub use plan::{Move, Plan, Settling, Standing, explain};
 pub use planning::{drain, plan};
 pub use problem::{Limits, PendingDrop, Problem, ShardRole, ShardState, SlotState, Strategy, Thresholds};
