@@ -39,7 +39,8 @@ impl Clock for Process<'_> {
     }
 
     fn worked(&self) -> Duration {
-        cpu_time::ThreadTime::now().as_duration()
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
     }
 
     fn wait(&self, bell: &Bell, seen: u64, at_most: Duration) {
