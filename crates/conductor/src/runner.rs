@@ -30,7 +30,8 @@ fn keeps_waiting(phase: Phase) -> bool {
 }
 
 impl Conductor {
-    /// Finishes what stood between a seal and its outcome. The rest goes on when jobs are tended.
+    /// Finishes what stood between a seal and its outcome, or turns it back where its job was cancelled. The rest goes on when
+    /// jobs are tended.
     ///
     /// # Errors
     /// When the shards of a migration are not there.
@@ -42,7 +43,12 @@ impl Conductor {
         for stored in open {
             if keeps_waiting(stored.migration.phase) {
                 let migration = stored.migration.clone();
-                let movement = Arc::new(Movement::new(stored, Wish::GoOn));
+                let wish = match self.state.lock().jobs.get(&migration.job).map(|job| job.status) {
+                    // Somebody may be kept waiting: a pause comes after that.
+                    Some(JobStatus::Running | JobStatus::Paused) => Wish::GoOn,
+                    _ => Wish::Cancel,
+                };
+                let movement = Arc::new(Movement::new(stored, wish));
                 let mut carry = Carry::new(world, Arc::clone(&movement), &migration)?;
                 let message = format!("went on from {}", migration.phase);
                 world.event("recovery", &format!("migration {}", migration.id), &message);
