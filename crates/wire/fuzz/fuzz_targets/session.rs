@@ -71,7 +71,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some((first, rest)) = bytes.split_first() else { return };
     let ground = ground();
     ground.runtime.block_on(async {
-        let (mut reader, mut writer) = tokio::io::split(ground.server.connect());
+        let (reader, mut writer) = tokio::io::split(ground.server.connect());
         let sent = if first % 8 == 0 { rest.to_vec() } else { [&start_up()[..], rest].concat() };
         let sending = async {
             // The server may have had enough.
@@ -79,7 +79,8 @@ fuzz_target!(|bytes: &[u8]| {
             let _ = writer.shutdown().await;
         };
         let mut answer = Vec::new();
-        let reading = (&mut reader).take(ANSWER_MAX).read_to_end(&mut answer);
+        let mut reader = reader.take(ANSWER_MAX);
+        let reading = reader.read_to_end(&mut answer);
         let both = async { tokio::join!(sending, reading) };
         assert!(tokio::time::timeout(PATIENCE, both).await.is_ok(), "a connection does not end");
     });
