@@ -1,6 +1,7 @@
 //! What a database does by itself: acknowledged but unsynced commits go to disk, old versions go away, rates are taken.
 
 use crate::database::Database;
+use crate::oracle::now_ms;
 use parking_lot::{Condvar, Mutex};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -67,7 +68,7 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
         }
         if now - collected >= SAFE_POINT_EVERY {
             collected = now;
-            outcome = outcome.and_then(|()| database.raise_safe_point());
+            outcome = outcome.and_then(|()| database.raise_safe_point(now_ms()));
         }
         if now - compacted >= COMPACT_EVERY {
             compacted = now;

@@ -44,6 +44,7 @@ mod planning;
 mod point;
 mod prepared;
 mod rebalancing;
+mod recovery;
 mod registry;
 mod renewal;
 mod route;
