@@ -6,6 +6,8 @@
 mod catalog;
 #[path = "wire/copying.rs"]
 mod copying;
+#[path = "wire/cursors.rs"]
+mod cursors;
 #[path = "wire/extended.rs"]
 mod extended;
 #[path = "wire/ground.rs"]

@@ -77,7 +77,9 @@ pub use files::{ColumnText, JsonRows, parse_value};
 pub use measures::{Decided, Histogram, Measures, MovingMeasures, ShardMeasures, StatementClass};
 pub use output::Event;
 pub use parameters::field_type;
-pub use parsed::{CopyStream, Forgotten, Parsed, copied_quote, copy_stream_of, forgotten_by, may_share_a_block};
+pub use parsed::{
+    CopyStream, Forgotten, Parsed, copied_quote, copy_stream_of, ends_block, forgotten_by, may_share_a_block,
+};
 pub use prepared::{Prepared, PreparedUpdate};
 pub use session::{Answer, Session, SessionOptions, TransactionState};
 pub use settings::ConfiguredSettings;

@@ -89,7 +89,8 @@ impl StatementClass {
             | StatementKind::KillQuery(_)
             | StatementKind::Show(_)
             | StatementKind::Describe(_)
-            | StatementKind::Locate { .. } => Self::Other,
+            | StatementKind::Locate { .. }
+            | StatementKind::Cursor(_) => Self::Other,
         }
     }
 }

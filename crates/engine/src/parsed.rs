@@ -12,8 +12,8 @@ use crate::statement::Outcome;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use evenkeel_model::{ColumnType, Error, Result};
+use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{CopyDirection, CopyEndpoint, ShardStatement, Show};
-use evenkeel_pql::{StatementKind, TokenClass};
 use sqlparser::ast;
 use std::sync::Arc;
 
@@ -76,6 +76,11 @@ impl Parsed {
         copy_stream(&self.kind)
     }
 
+    /// Whether it is a query, which changes nothing.
+    pub fn is_query(&self) -> bool {
+        matches!(&self.kind, StatementKind::Sql(statement) if matches!(statement.as_ref(), ast::Statement::Query(_)))
+    }
+
     /// Whether it is COMMIT or ROLLBACK, which a failed transaction block takes.
     pub fn ends_block(&self) -> bool {
         crate::statement::ends_block(&self.kind)
@@ -85,8 +90,7 @@ impl Parsed {
 /// Whether rows stream between a statement and the client.
 pub fn copy_stream_of(text: &str) -> Option<CopyStream> {
     // Most statements are known not to be one by their first word.
-    let first = evenkeel_pql::tokens(text).into_iter().find(|(_, class)| *class != TokenClass::Comment)?;
-    text.get(first.0).filter(|word| word.eq_ignore_ascii_case("copy"))?;
+    evenkeel_pql::first_word(text).filter(|word| word.eq_ignore_ascii_case("copy"))?;
     copy_stream(&evenkeel_pql::parse_statement(text).ok()?.kind)
 }
 
@@ -101,13 +105,17 @@ pub enum Forgotten {
 
 /// What a statement has its connection forget.
 pub fn forgotten_by(text: &str) -> Option<Forgotten> {
-    // Most statements are known not to be one by their first letters.
-    let verb = "deallocate";
-    text.trim_start().get(..verb.len()).filter(|start| start.eq_ignore_ascii_case(verb))?;
+    evenkeel_pql::first_word(text).filter(|word| word.eq_ignore_ascii_case("deallocate"))?;
     let StatementKind::Sql(statement) = evenkeel_pql::parse_statement(text).ok()?.kind else { return None };
     let ast::Statement::Deallocate { name, .. } = *statement else { return None };
     let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
     Some(if all { Forgotten::All } else { Forgotten::One(crate::types::fold(&name)) })
+}
+
+/// Whether a text is COMMIT or ROLLBACK, to a savepoint or not.
+pub fn ends_block(text: &str) -> bool {
+    const VERBS: [&str; 4] = ["commit", "end", "rollback", "abort"];
+    evenkeel_pql::first_word(text).is_some_and(|word| VERBS.iter().any(|verb| word.eq_ignore_ascii_case(verb)))
 }
 
 /// The character that quotes fields of the rows that a COPY TO STDOUT sends; within quotes a row may have several lines.

@@ -42,6 +42,8 @@ const ATTEMPTS_MAX: u32 = 50;
 pub(crate) struct Cancel {
     asked: AtomicBool,
     timed_out: AtomicBool,
+    /// Nobody wants the rest of the answer, and what was read of it is right.
+    abandoned: AtomicBool,
     stage: AtomicU8,
     notify: Notify,
 }
@@ -216,6 +218,12 @@ impl Answer {
     /// Asks the statement to stop; its answer ends with 57014, unless it is committing.
     pub fn cancel(&self) {
         self.cancel.ask();
+    }
+
+    /// Ends a query of which nobody wants the rest. Unlike dropping the answer, it does not fail the transaction block: what
+    /// only reads has done nothing by halves.
+    pub fn abandon(self) {
+        self.cancel.abandoned.store(true, Ordering::SeqCst);
     }
 }
 
@@ -466,6 +474,12 @@ impl SessionInner {
                     outcome = work => outcome,
                 },
             }
+        };
+        let outcome = match outcome {
+            Err(error) if error.state == SqlState::QueryCanceled && cancel.abandoned.load(Ordering::SeqCst) => {
+                Ok(Outcome::new("SELECT"))
+            }
+            outcome => outcome,
         };
         if outcome.is_err()
             && let Some(transaction) = &mut state.transaction

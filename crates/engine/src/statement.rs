@@ -105,6 +105,8 @@ impl SessionInner {
             StatementKind::Locate { table, key } => self.locate(state, &table, key, text, output).await,
             StatementKind::Shard(statement) => self.shard_statement(statement, text, output).await,
             StatementKind::User(statement) => self.user_statement(state, statement, text, output).await,
+            StatementKind::Cursor(_) => Err(Error::new(SqlState::FeatureNotSupported, "a cursor needs a connection")
+                .with_hint("DECLARE, FETCH and CLOSE go over PostgreSQL's protocol; a request over HTTP has nothing to keep them in")),
         }
     }
 

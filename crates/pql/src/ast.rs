@@ -49,6 +49,19 @@ pub enum StatementKind {
     Shard(ShardStatement),
     /// Users and rights.
     User(UserStatement),
+    /// Answers that are fetched in parts, by statements.
+    Cursor(CursorStatement),
+}
+
+/// Statements about cursors. They belong to connections: a session has no answers that outlast their statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CursorStatement {
+    /// `DECLARE name [NO SCROLL] CURSOR [WITH HOLD] FOR query`; `hold`: it outlasts its transaction.
+    Declare { name: sql::Ident, hold: bool, query: Box<Statement> },
+    /// `FETCH [FORWARD] [n | ALL | NEXT] FROM name`; `None` are all.
+    Fetch { name: sql::Ident, rows: Option<u32> },
+    /// `CLOSE name` or `CLOSE ALL` (`None`)
+    Close(Option<sql::Ident>),
 }
 
 /// What SHOW shows.

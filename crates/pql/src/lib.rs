@@ -20,6 +20,7 @@ pub mod keywords;
 
 mod administration;
 mod copy;
+mod cursors;
 mod desugar;
 mod dialect;
 mod emit;
@@ -39,7 +40,7 @@ mod users;
 
 pub use ast::{Statement, StatementKind};
 pub use diagnostic::{line_column, render};
-pub use scan::{Split, TokenClass, split, tokens};
+pub use scan::{Split, TokenClass, first_word, split, tokens};
 pub use secrets::masked;
 
 use evenkeel_model::{Error, Span, SqlState};

@@ -24,6 +24,10 @@ impl Statement {
                 let statement = Box::new(statement.without_spans());
                 StatementKind::Explain { analyze: *analyze, verbose: *verbose, statement }
             }
+            StatementKind::Cursor(CursorStatement::Declare { name, hold, query }) => {
+                let query = Box::new(query.without_spans());
+                StatementKind::Cursor(CursorStatement::Declare { name: name.clone(), hold: *hold, query })
+            }
             kind => kind.clone(),
         };
         Statement { kind, span: 0..0 }
@@ -64,6 +68,22 @@ impl Display for StatementKind {
             }
             StatementKind::Shard(statement) => write!(f, "{statement}"),
             StatementKind::User(statement) => write!(f, "{statement}"),
+            StatementKind::Cursor(statement) => write!(f, "{statement}"),
+        }
+    }
+}
+
+impl Display for CursorStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declare { name, hold, query } => {
+                let hold = if *hold { " WITH HOLD" } else { "" };
+                write!(f, "DECLARE {name} CURSOR{hold} FOR {}", query.kind)
+            }
+            Self::Fetch { name, rows: Some(rows) } => write!(f, "FETCH {rows} FROM {name}"),
+            Self::Fetch { name, rows: None } => write!(f, "FETCH ALL FROM {name}"),
+            Self::Close(Some(name)) => write!(f, "CLOSE {name}"),
+            Self::Close(None) => f.write_str("CLOSE ALL"),
         }
     }
 }

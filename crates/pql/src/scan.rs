@@ -85,6 +85,12 @@ pub fn tokens(text: &str) -> Vec<(Span, TokenClass)> {
         .collect()
 }
 
+/// The word that a text begins with, behind blanks and comments.
+pub fn first_word(text: &str) -> Option<&str> {
+    let first = Scanner::new(text).find(|lexeme| !matches!(lexeme.kind, Kind::Space | Kind::Comment))?;
+    (first.kind == Kind::Word).then(|| &text[first.span])
+}
+
 fn classify(lexeme: &Lexeme, text: &str) -> TokenClass {
     match lexeme.kind {
         Kind::Space => TokenClass::Other,

@@ -8,8 +8,9 @@ use sqlparser::ast as sql;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::administration;
-use crate::ast::{Statement, StatementKind};
+use crate::ast::{CursorStatement, Statement, StatementKind};
 use crate::copy::copy;
+use crate::cursors;
 use crate::desugar::desugar;
 use crate::keywords::statement_words;
 use crate::lex::{Place, lex};
@@ -30,22 +31,8 @@ pub(crate) fn statement(place: &Place<'_>) -> Result<Statement, Error> {
 }
 
 /// What SQL begins its statements with, beyond the statements that have a help line.
-const OTHER_SQL: &[&str] = &[
-    "PREPARE",
-    "EXECUTE",
-    "DEALLOCATE",
-    "DECLARE",
-    "FETCH",
-    "CLOSE",
-    "LISTEN",
-    "UNLISTEN",
-    "NOTIFY",
-    "DISCARD",
-    "CALL",
-    "USE",
-    "LOCK",
-    "COMMENT",
-];
+const OTHER_SQL: &[&str] =
+    &["PREPARE", "EXECUTE", "DEALLOCATE", "LISTEN", "UNLISTEN", "NOTIFY", "DISCARD", "CALL", "USE", "LOCK", "COMMENT"];
 
 fn kind(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, Error> {
     let first = word(&tokens[0]).unwrap_or_default().to_ascii_uppercase();
@@ -62,6 +49,8 @@ fn kind(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, 
         "SHOW" => read(&tokens, place, administration::show),
         "DESCRIBE" | "DESC" => read(&tokens, place, administration::describe),
         "LOCATE" => locate(&tokens, place),
+        "DECLARE" => declare(tokens, place),
+        "FETCH" | "CLOSE" => read(&tokens, place, cursors::fetch_or_close).map(StatementKind::Cursor),
         "VACUUM" | "ANALYZE" => sql(without_maintenance_options(tokens), place),
         "MERGE" if !begins(&tokens, &["MERGE", "INTO"]) => read(&tokens, place, administration::shards),
         "REBALANCE" | "SPLIT" | "MOVE" | "PIN" | "UNPIN" | "ADD" | "REMOVE" | "PAUSE" | "RESUME" | "CANCEL"
@@ -204,6 +193,26 @@ fn locate(tokens: &[TokenWithSpan], place: &Place<'_>) -> Result<StatementKind, 
     let (table, key) = read(tokens, place, administration::locate)?;
     let key = crate::sql::expressions(desugar(key.to_vec(), place)?, place)?;
     Ok(StatementKind::Locate { table, key })
+}
+
+fn declare(mut tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, Error> {
+    let (name, hold, query) = read(&tokens, place, cursors::declare)?;
+    let query = tokens.split_off(tokens.len() - query.len());
+    let (Some(first), Some(last)) = (query.first(), query.last()) else {
+        return Err(syntax(expected_found("a query", "")).at(place.statement.end..place.statement.end));
+    };
+    let inner = Place { start: first.span.start, statement: place.between(first, last), ..place.clone() };
+    let no_query = || syntax("a cursor is for a query").at(inner.statement.clone());
+    // Nested as deeply as somebody likes.
+    if is(first, "DECLARE") || is(first, "EXPLAIN") {
+        return Err(no_query());
+    }
+    let kind = kind(query, &inner)?;
+    if !matches!(&kind, StatementKind::Sql(statement) if matches!(statement.as_ref(), sql::Statement::Query(_))) {
+        return Err(no_query());
+    }
+    let query = Box::new(Statement { kind, span: inner.statement });
+    Ok(StatementKind::Cursor(CursorStatement::Declare { name, hold, query }))
 }
 
 fn explain(mut tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<StatementKind, Error> {

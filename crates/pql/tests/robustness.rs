@@ -146,6 +146,9 @@ fn repeated_words_do_not_overflow() {
                 drop(parse_statement(&text));
             }
         }
+        for words in ["DECLARE a CURSOR FOR ", "EXPLAIN ", "EXPLAIN ANALYZE "] {
+            drop(parse_statement(&words.repeat(1_900 / words.split(' ').count())));
+        }
     });
 }
 

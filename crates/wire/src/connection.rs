@@ -4,16 +4,19 @@
 //! carried out before the Sync; a client that goes leaves a statement running.
 
 use crate::copying;
+use crate::cursor::{self, Verb};
 use crate::decode;
 use crate::encode::{describe, formats};
 use crate::error::{self, Fault};
-use crate::portal::{KEPT_BYTES_MAX, Outcome, Portal, Running, complete};
+use crate::portal::{Held, KEPT_BYTES_MAX, Outcome, Portal, Running, Work, complete};
 use crate::server::Shared;
 use crate::stream::{End, Stream};
 use crate::types::declared;
+use arrow::datatypes::SchemaRef;
 use bytes::{BufMut, BytesMut};
 use evenkeel_engine::{
-    CopyStream, Forgotten, Parsed, Session, TransactionState, copy_stream_of, forgotten_by, may_share_a_block,
+    CopyStream, Forgotten, Parsed, Session, TransactionState, copy_stream_of, ends_block, forgotten_by,
+    may_share_a_block,
 };
 use evenkeel_model::{ColumnType, SqlState};
 use pgwire::messages::PgWireFrontendMessage as Message;
@@ -30,7 +33,7 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     shared: Arc<Shared>,
     statements: HashMap<String, Statement>,
-    portals: HashMap<String, Portal>,
+    pub(crate) portals: HashMap<String, Portal>,
     /// An error in a pipeline: everything up to the Sync is passed over.
     skips: bool,
 }
@@ -38,8 +41,7 @@ pub(crate) struct Connection {
 /// A statement that was prepared.
 #[derive(Clone)]
 struct Statement {
-    /// `None` for an empty text.
-    parsed: Option<Arc<Parsed>>,
+    work: Work,
     /// The types that the client declared its parameters with; 0 for those that it left to the server.
     declared: Arc<[u32]>,
 }
@@ -47,7 +49,7 @@ struct Statement {
 impl Statement {
     /// The types of its parameters, as the client knows them: those it declared are not told as others.
     fn parameter_oids(&self) -> Vec<u32> {
-        let types = self.parsed.as_ref().map_or(&[][..], |parsed| parsed.parameters());
+        let types = self.work.parameters();
         let oid = |(at, column): (usize, &ColumnType)| {
             let own = self.declared.get(at).copied().filter(|own| declared(*own).is_some());
             own.unwrap_or_else(|| column.oid().oid)
@@ -158,7 +160,7 @@ impl Connection {
         let state = self.session.transaction();
         if state == TransactionState::Idle {
             // Portals end with their transaction.
-            self.portals.clear();
+            self.close_unless(|portal| portal.held == Some(Held::Kept));
         }
         let status = match state {
             TransactionState::Idle => b'I',
@@ -177,7 +179,7 @@ impl Connection {
         self.report(fault, statement, before);
         if self.session.transaction() == TransactionState::Open {
             // Statements that wait to be fetched hold the session.
-            self.portals.clear();
+            self.portals.retain(|_, portal| portal.held == Some(Held::Kept));
             self.session.fail_block().await;
         }
     }
@@ -185,23 +187,26 @@ impl Connection {
     /// Carries out the statements of a text, one after another, until one fails.
     async fn query(&mut self, text: &str) -> Result<(), End> {
         self.statements.remove("");
-        self.portals.remove("");
+        self.close_portal("");
         let split = evenkeel_pql::split(text);
         let spans: Vec<_> = split.all().cloned().collect();
         if spans.is_empty() {
             self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
             return Ok(());
         }
-        if let Err(fault) = self.keep_portals().await {
-            self.refuse(&fault, "", "").await;
-            return Err(fault.into());
-        }
         // Several statements are one transaction, unless they say otherwise themselves.
         let together = spans.len() > 1
             && self.session.transaction() == TransactionState::Idle
             && spans.iter().all(|span| may_share_a_block(&text[span.clone()]));
         if together {
-            self.quietly("BEGIN").await?;
+            let begun = match self.keep_portals().await {
+                Ok(_) => self.quietly("BEGIN").await,
+                Err(fault) => Err(fault.into()),
+            };
+            if let Err(End::Fault(fault)) = &begun {
+                self.refuse(fault, "", "").await;
+            }
+            begun?;
         }
         for span in spans {
             let statement = &text[span.clone()];
@@ -218,9 +223,14 @@ impl Connection {
             }
         }
         if together {
-            let committed = self.quietly("COMMIT").await;
-            if let Err(End::Fault(fault)) = &committed {
-                self.refuse(fault, "", "").await;
+            let committed = match self.keep_portals().await {
+                Ok(_) => self.quietly("COMMIT").await,
+                Err(fault) => Err(fault.into()),
+            };
+            match &committed {
+                Ok(()) => self.settle_portals("COMMIT"),
+                Err(End::Fault(fault)) => self.refuse(fault, "", "").await,
+                Err(End::Gone) => {}
             }
             return committed;
         }
@@ -238,6 +248,14 @@ impl Connection {
     }
 
     async fn one(&mut self, statement: &str) -> Result<(), End> {
+        if let Some(about) = cursor::statement(statement) {
+            let about = self.about_cursor(about, statement, &[]).await?;
+            if let Outcome::Complete(tag) = self.simple_cursor(&about).await? {
+                complete(&tag, &mut self.stream.output);
+            }
+            return Ok(());
+        }
+        self.make_way(statement).await?;
         let copies = match copy_stream_of(statement) {
             Some(CopyStream::In) => return self.copy_in(statement).await,
             copies => copies.is_some(),
@@ -252,9 +270,43 @@ impl Connection {
                 copying::end_out(&mut self.stream.output);
             }
             self.forget(forgotten);
+            self.settle_portals(&tag);
             complete(&tag, &mut self.stream.output);
         }
         Ok(())
+    }
+
+    /// Lets another statement have the session.
+    ///
+    /// # Errors
+    /// 53200 when portals have too many rows left.
+    async fn make_way(&mut self, statement: &str) -> Result<(), Fault> {
+        match self.keep_portals().await {
+            // What ends the block ends its portals.
+            Err(_) if ends_block(statement) => {
+                self.close_unless(|portal| !portal.running.as_ref().is_some_and(Running::is_suspended));
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// What is committed leaves only what was declared to outlast it, and what is rolled back, to a savepoint too, not even that.
+    fn settle_portals(&mut self, tag: &str) {
+        if tag == "COMMIT" {
+            self.close_unless(|portal| portal.held.is_some());
+            self.portals.values_mut().for_each(|portal| portal.held = Some(Held::Kept));
+        } else if tag == "ROLLBACK" {
+            self.close_unless(|portal| portal.held == Some(Held::Kept));
+        }
+    }
+
+    fn close_unless(&mut self, stays: impl Fn(&Portal) -> bool) {
+        self.portals.extract_if(|_, portal| !stays(portal)).for_each(|(_, portal)| portal.close());
+    }
+
+    fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name).into_iter().for_each(Portal::close);
     }
 
     /// What a statement has the connection forget.
@@ -294,38 +346,50 @@ impl Connection {
             let message = format!("a connection has {PREPARED_MAX} prepared statements at the most");
             return Err(Fault::new(SqlState::ProgramLimitExceeded, message).into());
         }
-        self.keep_portals().await?;
         let types: Vec<_> = parse.type_oids.iter().map(|oid| declared(*oid)).collect();
-        let parsed = if evenkeel_pql::split(&parse.query).all().next().is_none() {
-            None
-        } else {
-            match self.session.parse(&parse.query, &types).await {
-                Ok(parsed) => Some(Arc::new(parsed)),
-                Err(error) => {
-                    let fault = Fault::from(error);
-                    self.refuse(&fault, &parse.query, "").await;
-                    self.skips = true;
-                    return Ok(());
-                }
+        let work = match self.read(&parse.query, &types).await {
+            Ok(work) => work,
+            Err(fault) => {
+                self.refuse(&fault, &parse.query, "").await;
+                self.skips = true;
+                return Ok(());
             }
         };
-        self.statements.insert(name, Statement { parsed, declared: parse.type_oids.into() });
+        self.statements.insert(name, Statement { work, declared: parse.type_oids.into() });
         self.stream.output.extend_from_slice(&[b'1', 0, 0, 0, 4]);
+        Ok(())
+    }
+
+    async fn read(&mut self, text: &str, types: &[Option<ColumnType>]) -> Result<Work, Fault> {
+        if evenkeel_pql::split(text).all().next().is_none() {
+            return Ok(Work::Nothing);
+        }
+        if let Some(about) = cursor::statement(text) {
+            return Ok(Work::Cursor(Arc::new(self.about_cursor(about, text, types).await?)));
+        }
+        self.make_way(text).await?;
+        Ok(Work::Statement(Arc::new(self.session.parse(text, types).await?)))
+    }
+
+    /// # Errors
+    /// 42P03 where there is one of this name, 54000 where there are too many.
+    pub(crate) fn check_new_portal(&self, name: &str) -> Result<(), Fault> {
+        if !name.is_empty() && self.portals.contains_key(name) {
+            let message = format!("there is a portal \"{name}\" already");
+            return Err(Fault::new(SqlState::DuplicateCursor, message));
+        }
+        if self.portals.len() >= PREPARED_MAX {
+            let message = format!("a connection has {PREPARED_MAX} portals at the most");
+            return Err(Fault::new(SqlState::ProgramLimitExceeded, message));
+        }
         Ok(())
     }
 
     async fn bind(&mut self, bind: &Bind) -> Result<(), End> {
         let name = bind.portal_name.clone().unwrap_or_default();
-        if !name.is_empty() && self.portals.contains_key(&name) {
-            let message = format!("there is a portal \"{name}\" already");
-            return Err(Fault::new(SqlState::DuplicateCursor, message).into());
-        }
-        if self.portals.len() >= PREPARED_MAX {
-            let message = format!("a connection has {PREPARED_MAX} portals at the most");
-            return Err(Fault::new(SqlState::ProgramLimitExceeded, message).into());
-        }
-        let statement = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.parsed.clone();
-        let types = statement.as_ref().map_or(&[][..], |statement| statement.parameters());
+        self.check_new_portal(&name)?;
+        let work = self.statement(bind.statement_name.as_deref().unwrap_or_default())?.work.clone();
+        let types = work.parameters();
         if bind.parameters.len() != types.len() {
             let message = format!(
                 "the statement has {} parameters, and {} values were given",
@@ -339,14 +403,27 @@ impl Connection {
         let parameters = values
             .map(|((column, format), bytes)| decode::value(column, format, bytes.as_deref()))
             .collect::<Result<_, Fault>>()?;
-        let columns = statement.as_ref().and_then(|statement| statement.columns()).map_or(0, |s| s.fields().len());
+        let columns = self.columns(&work).map_or(0, |columns| columns.fields().len());
         let formats = match columns {
             0 => vec![],
             columns => formats(&bind.result_column_format_codes, columns)?,
         };
-        self.portals.insert(name, Portal { statement, parameters, formats, running: None });
+        self.close_portal(&name);
+        self.portals.insert(name, Portal { work, parameters, formats, running: None, held: None, fetched: 0 });
         self.stream.output.extend_from_slice(&[b'2', 0, 0, 0, 4]);
         Ok(())
+    }
+
+    /// The columns of what an Execute would send.
+    fn columns<'c>(&'c self, work: &'c Work) -> Option<&'c SchemaRef> {
+        match work {
+            Work::Nothing => None,
+            Work::Statement(statement) => statement.columns(),
+            Work::Cursor(about) => match &about.verb {
+                Verb::Fetch { name, .. } => self.cursor_columns(name),
+                Verb::Declare { .. } | Verb::Close(_) => None,
+            },
+        }
     }
 
     fn statement(&self, name: &str) -> Result<&Statement, Fault> {
@@ -357,26 +434,27 @@ impl Connection {
 
     fn describe(&mut self, what: &Describe) -> Result<(), End> {
         let name = what.name.as_deref().unwrap_or_default();
-        let (statement, formats) = match what.target_type {
+        let (work, formats) = match what.target_type {
             b'S' => {
                 let statement = self.statement(name)?;
-                let (parsed, types) = (statement.parsed.clone(), statement.parameter_oids());
+                let (work, types) = (statement.work.clone(), statement.parameter_oids());
                 let out = &mut self.stream.output;
                 out.put_u8(b't');
                 out.put_i32(types.len() as i32 * 4 + 6);
                 out.put_i16(types.len() as i16);
                 types.iter().for_each(|oid| out.put_u32(*oid));
-                (parsed, vec![])
+                (work, vec![])
             }
             b'P' => {
                 let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (portal.statement.clone(), portal.formats.clone())
+                (portal.work.clone(), portal.formats.clone())
             }
             _ => return Err(Fault::protocol("only statements and portals are described").into()),
         };
+        let columns = self.columns(&work).map(Arc::clone);
         let out = &mut self.stream.output;
-        match statement.as_ref().and_then(|statement| statement.columns()) {
-            Some(columns) => describe(columns, &formats, out),
+        match columns {
+            Some(columns) => describe(&columns, &formats, out),
             None => out.extend_from_slice(&[b'n', 0, 0, 0, 4]),
         }
         Ok(())
@@ -385,22 +463,47 @@ impl Connection {
     async fn execute(&mut self, execute: &Execute) -> Result<(), End> {
         let name = execute.name.clone().unwrap_or_default();
         let mut portal = self.portals.remove(&name).ok_or_else(|| no_portal(&name))?;
-        let Some(statement) = portal.statement.clone() else {
-            self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
-            self.portals.insert(name, portal);
-            return Ok(());
+        let max = execute.max_rows.max(0) as usize;
+        let work = portal.work.clone();
+        let (text, outcome) = match &work {
+            Work::Nothing => {
+                self.stream.output.extend_from_slice(&[b'I', 0, 0, 0, 4]);
+                self.portals.insert(name, portal);
+                return Ok(());
+            }
+            Work::Statement(statement) => {
+                let forgotten = self.forgotten(statement.text())?;
+                let outcome = self.fetch(&mut portal, statement, max).await;
+                if matches!(outcome, Ok(Outcome::Complete(_))) {
+                    self.forget(forgotten);
+                }
+                (statement.text(), outcome)
+            }
+            Work::Cursor(about) => {
+                let Portal { parameters, formats, fetched, running, .. } = &mut portal;
+                let outcome = match running {
+                    None => self.carry_out_cursor(about, parameters, formats, *fetched, max).await,
+                    // As of any answer that is at its end.
+                    Some(_) if about.is_fetch() => Ok(Outcome::Complete("FETCH 0".to_string())),
+                    Some(over) => over.send(&mut self.stream, max).await,
+                };
+                match &outcome {
+                    Ok(Outcome::Suspended) => *fetched += max,
+                    Ok(Outcome::Complete(tag)) => *running = Some(Running::over(tag.clone())),
+                    Err(_) => {}
+                }
+                (about.text.as_str(), outcome)
+            }
         };
-        let forgotten = self.forgotten(statement.text())?;
-        let outcome = self.fetch(&mut portal, &statement, execute.max_rows.max(0) as usize).await;
         match outcome {
             Ok(Outcome::Complete(tag)) => {
-                self.forget(forgotten);
+                self.settle_portals(&tag);
                 complete(&tag, &mut self.stream.output);
             }
             Ok(Outcome::Suspended) => self.stream.output.extend_from_slice(&[b's', 0, 0, 0, 4]),
             Err(End::Fault(fault)) if !fault.fatal => {
                 drop(portal);
-                self.refuse(&fault, statement.text(), "").await;
+                self.refuse(&fault, text, "").await;
                 self.skips = true;
                 return Ok(());
             }
@@ -426,7 +529,11 @@ impl Connection {
             }
             portal.running = Some(running);
         }
+        if self.session.transaction() == TransactionState::Failed && !statement.ends_block() {
+            return Err(cursor::in_failed_block().into());
+        }
         let Some(running) = &mut portal.running else { return Ok(Outcome::Suspended) };
+        running.change_formats(&portal.formats)?;
         let outcome = running.send(&mut self.stream, max).await?;
         if statement.copy_stream() == Some(CopyStream::Out) {
             copying::end_out(&mut self.stream.output);
@@ -434,23 +541,26 @@ impl Connection {
         Ok(outcome)
     }
 
-    /// Reads what is left of portals that are not fetched to their end: a session carries out one statement at a time.
+    /// Reads what is left of portals that are not fetched to their end: a session carries out one statement at a time. Returns
+    /// how many bytes more could be kept.
     ///
     /// # Errors
     /// 53200 when there is too much left; what does not fit is closed.
-    async fn keep_portals(&mut self) -> Result<(), Fault> {
+    pub(crate) async fn keep_portals(&mut self) -> Result<usize, Fault> {
         let running = self.portals.iter_mut().filter_map(|(name, portal)| Some((name, portal.running.as_mut()?)));
         let (open, kept): (Vec<_>, Vec<_>) = running.partition(|(_, running)| running.is_suspended());
         let mut left = KEPT_BYTES_MAX.saturating_sub(kept.iter().map(|(_, running)| running.bytes()).sum());
         for (name, running) in open {
-            if let Err(fault) = running.keep(left).await {
+            if let Err(mut fault) = running.keep(left).await {
                 let name = name.clone();
-                self.portals.remove(&name);
+                self.close_portal(&name);
+                // Its place is one in another text.
+                fault.error.span = None;
                 return Err(fault);
             }
             left = left.saturating_sub(running.bytes());
         }
-        Ok(())
+        Ok(left)
     }
 
     fn close(&mut self, close: &Close) {
@@ -459,7 +569,7 @@ impl Connection {
         if close.target_type == b'S' {
             self.statements.remove(name);
         } else {
-            self.portals.remove(name);
+            self.close_portal(name);
         }
         self.stream.output.extend_from_slice(&[b'3', 0, 0, 0, 4]);
     }

@@ -111,6 +111,14 @@ impl Rows {
         Ok(Self { columns, next: 0, rows: batch.num_rows(), scratch: Vec::new() })
     }
 
+    /// The rows that are left of the batch, in other formats.
+    ///
+    /// # Errors
+    /// XX000 for a batch that is not of its schema.
+    pub(crate) fn in_formats(&self, batch: &RecordBatch, formats: &[Format]) -> Result<Self, Fault> {
+        Ok(Self { next: self.next, ..Self::new(batch, formats)? })
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.next == self.rows
     }

@@ -12,6 +12,7 @@
 
 mod connection;
 mod copying;
+mod cursor;
 mod decode;
 mod encode;
 mod error;

@@ -1,12 +1,14 @@
 //! Statements under way: their parameters, and how far the client has fetched their rows.
 
 use crate::copying;
+use crate::cursor::AboutCursor;
 use crate::encode::{Format, Rows, describe};
 use crate::error::Fault;
 use crate::stream::{End, Stream};
+use arrow::record_batch::RecordBatch;
 use bytes::{BufMut, BytesMut};
 use evenkeel_engine::{Answer, Event, Parsed, ScalarValue};
-use evenkeel_model::{Error, Progress, SqlState};
+use evenkeel_model::{ColumnType, Error, Progress, SqlState};
 use futures::StreamExt;
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -21,20 +23,62 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// And so often, of each thing that is under way, to clients that draw it.
 const PROGRESS_DRAWN_EVERY: Duration = Duration::from_millis(100);
 
+/// What a prepared statement or a portal does.
+#[derive(Clone)]
+pub(crate) enum Work {
+    /// An empty text.
+    Nothing,
+    Statement(Arc<Parsed>),
+    Cursor(Arc<AboutCursor>),
+}
+
+impl Work {
+    /// The types of `$1`, `$2` ….
+    pub(crate) fn parameters(&self) -> &[ColumnType] {
+        match self {
+            Work::Nothing => &[],
+            Work::Statement(statement) => statement.parameters(),
+            Work::Cursor(about) => about.parameters(),
+        }
+    }
+}
+
 /// A statement with its parameters.
 pub(crate) struct Portal {
-    /// `None` for an empty text.
-    pub(crate) statement: Option<Arc<Parsed>>,
+    pub(crate) work: Work,
     pub(crate) parameters: Vec<ScalarValue>,
     pub(crate) formats: Vec<Format>,
     pub(crate) running: Option<Running>,
+    /// `None` for one that ends with its transaction.
+    pub(crate) held: Option<Held>,
+    /// Rows that a FETCH has sent.
+    pub(crate) fetched: usize,
+}
+
+impl Portal {
+    /// Ends it. A query whose other rows nobody wants has failed nothing.
+    pub(crate) fn close(self) {
+        let is_query = matches!(&self.work, Work::Statement(statement) if statement.is_query());
+        if let Some(answer) = self.running.and_then(|running| running.answer).filter(|_| is_query) {
+            answer.abandon();
+        }
+    }
+}
+
+/// What becomes of a portal that outlasts its transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Its block is open: what is rolled back takes it along.
+    IfCommitted,
+    Kept,
 }
 
 /// A statement whose answer is being read.
 pub(crate) struct Running {
     answer: Option<Answer>,
     kept: VecDeque<Event>,
-    rows: Option<Rows>,
+    /// The batch that is being sent.
+    rows: Option<(Rows, RecordBatch)>,
     /// Bytes of the batches in `kept`, and of the one that is being sent.
     kept_bytes: usize,
     rows_bytes: usize,
@@ -92,6 +136,35 @@ impl Running {
         Self { answer, kept, rows, kept_bytes, rows_bytes, formats, describes, has_rows, copied, ended, told }
     }
 
+    /// Carries it out up to where it has rows: whatever is done from here on, its rows are those of now.
+    pub(crate) async fn begin(&mut self) -> Result<(), Fault> {
+        while let Some(answer) = &mut self.answer {
+            let Some(event) = answer.next().await.transpose()? else { break };
+            let has_begun = matches!(event, Event::Schema(_) | Event::Complete(_));
+            if !matches!(event, Event::Progress(_)) {
+                self.kept.push_back(event);
+            }
+            if has_begun {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// From the next row on, values go in these formats; in those of before where there are none.
+    ///
+    /// # Errors
+    /// XX000 for a batch that is not of its schema.
+    pub(crate) fn change_formats(&mut self, formats: &[Format]) -> Result<(), Fault> {
+        if self.formats != formats {
+            self.formats = formats.to_vec();
+            if let Some((rows, batch)) = &mut self.rows {
+                *rows = rows.in_formats(batch, formats)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends rows: all, or `max` at the most, where that is not 0. Where there are no more, it says once more that it is
     /// complete, with no rows.
     ///
@@ -104,7 +177,7 @@ impl Running {
         let most = if max == 0 { usize::MAX } else { max };
         let mut sent = 0;
         loop {
-            if let Some(rows) = &mut self.rows {
+            if let Some((rows, _)) = &mut self.rows {
                 while sent < most && rows.write(&mut stream.output)? {
                     sent += 1;
                     stream.relieve().await?;
@@ -123,8 +196,8 @@ impl Running {
                     }
                 }
                 Some(Event::Batch(batch)) => {
-                    self.rows = Some(Rows::new(&batch, &self.formats)?);
                     self.rows_bytes = batch.get_array_memory_size();
+                    self.rows = Some((Rows::new(&batch, &self.formats)?, batch));
                 }
                 Some(Event::Notice { message, hint }) => {
                     crate::error::notice(&message, hint.as_deref(), &mut stream.output);

@@ -221,6 +221,13 @@ def test_what_an_answer_leaves_in_variables():
     assert "true 22012" in answer.out and answer.lines[-1] == "3"
 
 
+def test_answers_are_fetched_in_parts(ships):
+    """psql does so by a cursor, in a block that it makes where there is none."""
+    script = f"SELECT v FROM generate_series(1, 25) AS s(v);\nSELECT name FROM {ships} WHERE id = 1;\n\\echo :ROW_COUNT\n"
+    answer = psql("-At", "-v", "FETCH_COUNT=10", given=script)
+    assert answer.lines == [*(str(v) for v in range(1, 26)), "Aurora", "1"]
+
+
 def test_conditions_of_scripts():
     script = "SELECT count(*) = 4 AS four FROM system.shards \\gset\n\\if :four\n\\echo yes\n\\else\n\\echo no\n\\endif\n"
     assert psql(given=script).lines == ["yes"]
@@ -349,9 +356,3 @@ def test_jobs_are_waited_for():
 def test_watching_and_timing():
     answer = psql(given="\\timing on\nQUERY SYSTEM.SHARDS SELECT n = count(*);\n")
     assert re.search(r"Time: [\d.,]+ ms", answer.out)
-
-
-def test_rows_in_parts_need_declare_which_is_not_there():
-    answer = psql("-v", "FETCH_COUNT=10", "-c", "SELECT v FROM generate_series(1, 25) AS s(v)")
-    assert answer.code == 1
-    assert "DECLARE" in answer.errors

@@ -416,9 +416,28 @@ def test_an_error_in_a_pipeline_ends_it_up_to_the_sync(connection, table):
     assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (3,)
 
 
-def test_cursors_of_the_server_are_refused_with_a_reason(table):
-    with psycopg.connect() as connection, pytest.raises(errors.FeatureNotSupported):
-        connection.cursor("named").execute(f"SELECT * FROM {table}")
+@pytest.mark.parametrize("binary", [False, True])
+def test_cursors_of_the_server(table, binary):
+    with psycopg.connect() as block, block.cursor(name="in parts", binary=binary) as cursor:
+        cursor.itersize = 2
+        cursor.execute(f"SELECT id, name FROM {table} WHERE id > %s ORDER BY id", (0,))
+        assert [column.name for column in cursor.description] == ["id", "name"]
+        assert cursor.fetchone() == (1, "one")
+        assert block.execute(f"SELECT count(*) FROM {table}").fetchone() == (3,)
+        assert list(cursor) == [(2, "two"), (3, None)]
+        assert cursor.fetchall() == []
+
+
+def test_a_cursor_of_the_server_outlasts_its_transaction(connection):
+    with connection.cursor(name="held", withhold=True) as cursor:
+        cursor.execute("SELECT v FROM generate_series(1, 50000) AS s(v)")
+        assert sum(row[0] for row in cursor) == 50000 * 50001 // 2
+
+
+def test_cursors_of_the_server_only_go_forward(table):
+    with psycopg.connect() as block, block.cursor(name="c", scrollable=True) as cursor:
+        with pytest.raises(errors.FeatureNotSupported, match="only goes forward"):
+            cursor.execute(f"SELECT id FROM {table}")
 
 
 def test_parameters_by_number(connection):

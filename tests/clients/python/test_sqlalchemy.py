@@ -483,11 +483,13 @@ def test_rows_in_parts(session):
     assert [[row.id for row in part] for part in found] == [[1, 2, 3], [4]]
 
 
-def test_streams_of_the_server_are_refused_with_a_reason(engine, session):
-    """They are DECLARE CURSOR, which there is not; rows in parts of what is fetched do."""
-    with engine.connect() as connection, pytest.raises(exc.DBAPIError) as raised:
-        connection.execution_options(stream_results=True).execute(sa.select(Ship.id))
-    assert raised.value.orig.sqlstate == "0A000"
+def test_streams_of_the_server(engine, session):
+    """They are DECLARE CURSOR."""
+    with engine.connect() as connection:
+        streamed = connection.execution_options(stream_results=True, max_row_buffer=2)
+        assert [row.id for row in streamed.execute(sa.select(Ship.id).order_by(Ship.id))] == [1, 2, 3, 4]
+    found = session.execute(sa.select(Ship).order_by(Ship.id).execution_options(yield_per=3))
+    assert [[ship.id for ship in part] for part in found.scalars().partitions()] == [[1, 2, 3], [4]]
 
 
 def test_pipelines_as_text(session):

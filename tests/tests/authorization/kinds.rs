@@ -3,7 +3,7 @@
 
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{
-    CopyDirection, CopyEndpoint, CopySource, Right, ShardStatement, Show, UserChange, UserStatement,
+    CopyDirection, CopyEndpoint, CopySource, CursorStatement, Right, ShardStatement, Show, UserChange, UserStatement,
 };
 use sqlparser::ast::{self, Statement as Sql};
 
@@ -32,6 +32,7 @@ kinds! {
     Rebalance ExplainShard SplitShard MergeShards MoveSlots PinShard UnpinShard AddShard RemoveShard VerifyShard
     PauseJob ResumeJob CancelJob UndoJob WaitForJob
     CreateUser AlterUserPassword AlterUserRole AlterUserLimit DropUser GrantRole GrantPrivileges RevokeRole RevokePrivileges
+    DeclareCursor FetchCursor CloseCursor
     Unsupported
 }
 
@@ -63,12 +64,20 @@ impl Kind {
             StatementKind::Locate { .. } => Self::Locate,
             StatementKind::Shard(statement) => of_shards(statement),
             StatementKind::User(statement) => of_users(statement),
+            StatementKind::Cursor(CursorStatement::Declare { .. }) => Self::DeclareCursor,
+            StatementKind::Cursor(CursorStatement::Fetch { .. }) => Self::FetchCursor,
+            StatementKind::Cursor(CursorStatement::Close(_)) => Self::CloseCursor,
         }
     }
 
     /// Whether rows go between the statement and the client's own stream.
     pub fn is_stream(self) -> bool {
         matches!(self, Self::CopyFromStdin | Self::CopyToStdout | Self::CopyQueryToStdout)
+    }
+
+    /// Whether it is about a cursor, which only a connection has.
+    pub fn is_cursor(self) -> bool {
+        matches!(self, Self::DeclareCursor | Self::FetchCursor | Self::CloseCursor)
     }
 
     /// Whether a statement changes rows, or files, and nothing else.
@@ -105,6 +114,9 @@ impl Kind {
                 | Self::ShowSettings
                 | Self::ShowBalancer
                 | Self::ShowVariable
+                | Self::DeclareCursor
+                | Self::FetchCursor
+                | Self::CloseCursor
         )
     }
 }

@@ -88,7 +88,10 @@ pub const READING: &[Row] = &[
     ("WITH x AS (SELECT 1 AS n) UPDATE t SET v = n FROM x", READING_T),
     ("SELECT * INTO made FROM t", READING_T),
     ("PREPARE x AS SELECT * FROM t", ALL),
-    ("DECLARE x CURSOR FOR SELECT * FROM t", ALL),
+    ("DECLARE x CURSOR FOR SELECT * FROM t", READING_T),
+    ("DECLARE y CURSOR WITH HOLD FOR QUERY w", READING_W),
+    ("FETCH 1 FROM y", ALL),
+    ("CLOSE y", ALL),
 ];
 
 pub const CHANGING: &[Row] = &[

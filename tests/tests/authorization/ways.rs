@@ -39,6 +39,9 @@ pub struct Failure {
 impl Way {
     /// The ways of a statement. Rows that stream go over no HTTP.
     pub fn of(statement: &str, kind: Kind) -> Vec<Self> {
+        if kind.is_cursor() {
+            return vec![Self::Simple, Self::Extended];
+        }
         let calls = CALLS.iter().filter(|call| call.statement == statement).map(Self::Call);
         let whole = (!kind.is_stream()).then_some(Self::Pql);
         [Self::Embedded, Self::Simple, Self::Extended].into_iter().chain(whole).chain(calls).collect()

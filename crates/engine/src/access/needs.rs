@@ -3,7 +3,8 @@
 use crate::types::{fold, table_name};
 use evenkeel_model::Privilege;
 use evenkeel_pql::ast::{
-    Copy, CopyDirection, CopyEndpoint, CopySource, Right, Show, StatementKind, UserChange, UserStatement,
+    Copy, CopyDirection, CopyEndpoint, CopySource, CursorStatement, Right, Show, StatementKind, UserChange,
+    UserStatement,
 };
 use sqlparser::ast;
 use std::ops::ControlFlow;
@@ -48,6 +49,9 @@ pub(crate) fn needs(kind: &StatementKind, runs: &dyn Fn(u64) -> Option<String>) 
         StatementKind::Locate { table, .. } => on(table, Need::Look),
         StatementKind::Shard(_) => vec![Need::Shards],
         StatementKind::User(statement) => of_users(statement),
+        StatementKind::Cursor(CursorStatement::Declare { query, .. }) => needs(&query.kind, runs),
+        // Who has declared it could read it; what it reads is asked again when that begins.
+        StatementKind::Cursor(CursorStatement::Fetch { .. } | CursorStatement::Close(_)) => vec![],
         // Whoever is a user may make tables, and what SHOW shows is in SYSTEM tables, which are looked up.
         StatementKind::CreateTable { .. }
         | StatementKind::Show(
