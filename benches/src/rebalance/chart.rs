@@ -1,4 +1,4 @@
-//! A line chart as SVG: one line, round numbers at the axes, a stretch that is shaded, a limit.
+//! A line chart as SVG: one line, round numbers at the axes, stretches that are shaded, a limit.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ pub struct Chart<'c> {
     pub across: &'c str,
     pub points: Vec<(f64, f64)>,
     /// Between two places of the axis to the right.
-    pub shaded: Option<(f64, f64)>,
+    pub shaded: Vec<(f64, f64)>,
     /// A value that should not be reached.
     pub limit: Option<f64>,
 }
@@ -37,7 +37,7 @@ impl Chart<'_> {
             let _ = writeln!(svg, "{text}");
         };
         draw(format_args!("<text class=\"title\" x=\"{left}\" y=\"16\">{}</text>", self.title));
-        if let Some((from, to)) = self.shaded {
+        for &(from, to) in &self.shaded {
             let (from, to) = (across.place(from), across.place(to));
             let (width, height) = (to - from, floor - ceiling);
             draw(format_args!(
@@ -129,10 +129,15 @@ mod tests {
     #[test]
     fn a_chart_draws_every_point() {
         let points = vec![(0.0, 0.0), (5.0, 10.0), (10.0, 5.0)];
-        let chart = Chart { title: "t", across: "s", points, shaded: Some((2.0, 4.0)), limit: Some(8.0) };
+        let chart = Chart { title: "t", across: "s", points, shaded: vec![(2.0, 4.0), (6.0, 7.0)], limit: Some(8.0) };
         let svg = chart.svg();
         assert!(svg.contains("64.0,180.0 344.0,28.0 624.0,104.0"), "{svg}");
-        assert!(svg.contains("class=\"shade\" x=\"176.0\"") && svg.contains("class=\"limit\""), "{svg}");
+        assert!(
+            svg.matches("class=\"shade\"").count() == 2
+                && svg.contains("class=\"shade\" x=\"176.0\"")
+                && svg.contains("class=\"limit\""),
+            "{svg}"
+        );
         assert!(Chart { points: Vec::new(), ..chart }.svg().ends_with("</svg>\n"));
     }
 }

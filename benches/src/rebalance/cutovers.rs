@@ -49,8 +49,8 @@ pub async fn measure(bench: &mut Bench) -> anyhow::Result<Outcome> {
         Finding::of("errors that clients saw", Unit::Count, vec![record.failed() as f64]).should(Target::None),
     ];
     let periods = [("before", 0.0, moving), ("during", moving, over), ("after", over, ended)];
-    outcome.periods = periods.map(|(name, from, to)| Period { name, window: record.window(from, to) }).to_vec();
-    outcome.timeline = Some(Timeline { points: record.timeline(SLICE, ended), moving: (moving, over) });
+    outcome.periods = periods.map(|(name, from, to)| Period { name, window: record.window(&[(from, to)]) }).to_vec();
+    outcome.timeline = Some(Timeline { points: record.timeline(SLICE, ended), moving: vec![(moving, over)] });
     outcome.notes.push(format!("{} cutovers in {:.1} s", sorted.len(), over - moving));
     outcome.notes.extend(record.errors().iter().map(|(error, times)| format!("{times} requests failed: {error}")));
     outcome.notes.push(stage.check(record.acknowledged(), record.failed()).await?);

@@ -139,7 +139,7 @@ pub struct Timeline {
     /// End of the slice in seconds, requests a second, p99 in µs.
     pub points: Vec<(f64, f64, f64)>,
     /// From when to when something moved, in seconds.
-    pub moving: (f64, f64),
+    pub moving: Vec<(f64, f64)>,
 }
 
 /// All that a work found out.

@@ -69,7 +69,7 @@ fn section(outcome: &Outcome) -> String {
 fn over_time(timeline: &Timeline) -> [Chart<'static>; 2] {
     let chart = |title, points| {
         let across = "seconds; something moves where it is shaded";
-        Chart { title, across, points, shaded: Some(timeline.moving), limit: None }
+        Chart { title, across, points, shaded: timeline.moving.clone(), limit: None }
     };
     let rates = timeline.points.iter().map(|(at, rate, _)| (*at, *rate)).collect();
     let p99 = timeline.points.iter().map(|(at, _, p99_us)| (*at, p99_us / 1e3)).collect();
@@ -83,7 +83,13 @@ fn pauses(pauses_ms: &[f64]) -> Option<Chart<'static>> {
     let part = |at: usize| (at + 1) as f64 / sorted.len() as f64 * 100.0;
     let points: Vec<_> = sorted.iter().enumerate().map(|(at, ms)| (part(at), *ms)).collect();
     let title = "Writes held back at a cutover, in ms";
-    (!points.is_empty()).then_some(Chart { title, across: "% of cutovers", points, shaded: None, limit: Some(20.0) })
+    (!points.is_empty()).then_some(Chart {
+        title,
+        across: "% of cutovers",
+        points,
+        shaded: Vec::new(),
+        limit: Some(20.0),
+    })
 }
 
 fn table<const N: usize>(lines: &[[String; N]]) -> String {

@@ -180,11 +180,11 @@ impl Record {
         self.errors.values().sum()
     }
 
-    /// The requests that ended between two moments, in seconds since the load began.
-    pub fn window(&self, from: f64, to: f64) -> Window {
-        let (from_us, to_us) = ((from * 1e6) as u32, (to * 1e6) as u32);
+    /// The requests that ended within stretches of time, in seconds since the load began.
+    pub fn window(&self, stretches: &[(f64, f64)]) -> Window {
+        let within: Vec<_> = stretches.iter().map(|(from, to)| (from * 1e6) as u32..(to * 1e6) as u32).collect();
         let took = |requests: &[Request]| -> Vec<f32> {
-            let within = |request: &&Request| (from_us..to_us).contains(&request.ended_us);
+            let within = |request: &&Request| within.iter().any(|within| within.contains(&request.ended_us));
             requests.iter().filter(within).map(|request| request.took_us).collect()
         };
         let (mut all, writes) = (took(&self.reads), took(&self.writes));
@@ -193,7 +193,7 @@ impl Record {
         all.extend(&writes);
         all.sort_by(f32::total_cmp);
         Window {
-            seconds: to - from,
+            seconds: stretches.iter().map(|(from, to)| to - from).sum(),
             requests: all.len(),
             p50_us: quantile(&all, 0.5),
             p99_us: quantile(&all, 0.99),
@@ -225,7 +225,7 @@ fn quantile(sorted: &[f32], part: f64) -> f64 {
     sorted.get(rank.max(1) - 1).copied().map_or(0.0, f64::from)
 }
 
-/// A stretch of time as the sessions felt it.
+/// Stretches of time as the sessions felt them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     pub seconds: f64,
@@ -255,11 +255,13 @@ mod tests {
             writes: (50..=100).map(request).collect(),
             ..Record::default()
         };
-        let window = record.window(0.01, 1.01);
+        let window = record.window(&[(0.01, 1.01)]);
         assert_eq!((window.requests, window.rate()), (100, 100.0));
         assert_eq!((window.p50_us, window.p99_us, window.p999_us), (50.0, 99.0, 100.0));
-        assert_eq!((window.longest_write_us, record.window(0.0, 0.5).longest_write_us), (100.0, 0.0));
-        assert_eq!(record.window(5.0, 6.0).p99_us, 0.0);
+        assert_eq!((window.longest_write_us, record.window(&[(0.0, 0.5)]).longest_write_us), (100.0, 0.0));
+        assert_eq!(record.window(&[(5.0, 6.0)]).p99_us, 0.0);
+        let apart = record.window(&[(0.0, 0.1), (0.9, 1.0)]);
+        assert_eq!((apart.requests, apart.rate(), apart.p50_us), (20, 100.0, 9.0));
         assert_eq!(record.timeline(0.5, 1.0), [(0.5, 100.0, 49.0), (1.0, 100.0, 99.0)]);
     }
 }

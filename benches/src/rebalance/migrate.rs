@@ -6,8 +6,7 @@
 
 use super::finding::{Finding, Outcome, Target, Unit};
 use super::load::Load;
-use super::slowdown::felt;
-use super::stage::Moved;
+use super::slowdown::{Course, felt};
 use super::{Bench, Sizes, Work};
 use crate::bench::say_run;
 use crate::raw;
@@ -64,6 +63,7 @@ pub async fn alone(bench: &mut Bench) -> anyhow::Result<Outcome> {
 /// When a statement fails, or a row or update is missing.
 pub async fn loaded(bench: &mut Bench) -> anyhow::Result<Outcome> {
     let Sizes { runs, window: calm, limit, .. } = bench.sizes;
+    let course = Course { calm, between: 0.0, pieces: 1, limit };
     let traffic = bench.traffic;
     let mut outcome = Outcome::new(Work::Loaded);
     let (mut rates, mut failed) = (Vec::new(), 0);
@@ -72,12 +72,10 @@ pub async fn loaded(bench: &mut Bench) -> anyhow::Result<Outcome> {
         let stage = bench.moving().await?;
         stage.throttle(false).await?;
         let load = Load::start(&stage.evenkeel, traffic, stage.rows)?;
-        let felt = felt(stage, load, (calm, limit), (source, target)).await?;
+        let felt = felt(stage, load, course, (source, target)).await?;
         bench.moved_to(target);
-        let Moved { rows, served_seconds, .. } = felt.moved;
-        let rate = rows / served_seconds;
-        say_run(run, &format!("{rate:.0} rows/s until served"));
-        rates.push(rate);
+        say_run(run, &format!("{:.0} rows/s until served", felt.rate));
+        rates.push(felt.rate);
         failed += felt.record.failed();
         bench.acknowledged += felt.record.acknowledged();
         outcome.notes.extend(felt.errors());

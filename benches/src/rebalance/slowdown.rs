@@ -1,16 +1,17 @@
-//! What the foreground feels of a migration with the settings as they are by default: windows of equal length while it goes
-//! on, and before and after it.
+//! What the foreground feels of a migration with the settings as they are by default.
 //!
 //! A foreground that updates rows as fast as it can is not the same after half a minute: versions pile up, memory tables
-//! fill and are written. Compared with before alone, a migration would be charged with that, too; so each window of it is
-//! compared with the line from before to after.
+//! fill and are written, and the machine has other things to do. So all rows move in pieces, each a job of its own and about as
+//! large as the parts that a plan cuts a large move into, and between two of them nothing moves: a piece, with all that belongs
+//! to a migration, is compared with the calm before and after it, which are seconds away, and the median of all these
+//! comparisons counts.
 //!
-//! What is left of that, and of a machine that has other things to do, is measured too: afterwards the same load runs for
-//! windows in which nothing moves, and the same comparison is made with them. What it finds is no slowdown.
+//! What is left of everything else is measured too: afterwards the same load runs for as many stretches in which nothing
+//! moves, and they are compared alike. What that finds is no slowdown.
 
 use super::finding::{Finding, Outcome, Period, Target, Timeline, Unit};
 use super::load::{Load, Record};
-use super::stage::{Moved, Stage};
+use super::stage::{SLOTS, Stage};
 use super::{Bench, Sizes, Work};
 use crate::bench::say_run;
 use crate::figures::Figure;
@@ -20,97 +21,146 @@ const SLOWER_PERCENT_MAX: f64 = 5.0;
 const P99_PERCENT_MAX: f64 = 25.0;
 /// Sessions get going before anything is measured.
 const WARM_UP: f64 = 10.0;
-/// Windows between the two calms of a load under which nothing moves.
-const CONTROL_WINDOWS: f64 = 3.0;
 /// A point in the charts.
 const SLICE: f64 = 0.25;
+
+/// How all rows move while a load runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Seconds of calm before and after everything.
+    pub calm: f64,
+    /// Seconds of calm between two pieces.
+    pub between: f64,
+    /// Jobs in which all slots move, one after another.
+    pub pieces: u32,
+    /// Seconds that all of them have together. After that the throttle is switched off.
+    pub limit: f64,
+}
+
+/// When something happened: from and to, in seconds since the load began.
+type Stretch = (f64, f64);
 
 /// A migration as the foreground felt it.
 pub struct Felt {
     pub record: Record,
-    pub moved: Moved,
+    /// Rows a second until the target served them.
+    pub rate: f64,
     /// It did not end by itself in time: what is compared ends where the throttle was switched off.
     pub was_hurried: bool,
-    /// When the calm began, the migration began, it was over or hurried, the second calm began and ended.
-    moments: [f64; 5],
+    /// A calm, then a piece that moves, then a calm …
+    still: Vec<Stretch>,
+    moving: Vec<Stretch>,
+    ended: f64,
 }
 
 /// Lets a load run, moves everything meanwhile, and lets it run on.
 ///
 /// # Errors
-/// When the migration or a session's thread fails.
-pub async fn felt(stage: &Stage, load: Load, (calm, limit): (f64, u64), ends: (u32, u32)) -> anyhow::Result<Felt> {
-    tokio::time::sleep(Duration::from_secs_f64(WARM_UP)).await;
-    let began = load.now();
-    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
-    let moving = load.now();
-    stage.begin_move(ends.0, ends.1).await?;
-    let was_hurried = !stage.is_over_within(limit).await?;
-    let mut over = load.now();
-    if was_hurried {
-        stage.throttle(false).await?;
+/// When the migration or a session's thread fails, or not all rows have moved.
+pub async fn felt(stage: &Stage, load: Load, course: Course, ends: (u32, u32)) -> anyhow::Result<Felt> {
+    let Course { calm, between, pieces, limit } = course;
+    wait(&load, WARM_UP).await;
+    let mut still = vec![wait(&load, calm).await];
+    let (mut moving, mut left, mut was_hurried) = (Vec::new(), limit, false);
+    let (mut rows, mut seconds) = (0.0, 0.0);
+    let mut next = 0;
+    for piece in 1..=pieces {
+        if left <= 0.0 {
+            was_hurried = true;
+            stage.throttle(false).await?;
+            break;
+        }
+        if next > 0 {
+            still.push(wait(&load, between).await);
+        }
+        let upto = SLOTS * piece / pieces;
+        let began = load.now();
+        stage.begin_move(next..=upto - 1, ends.0, ends.1).await?;
+        next = upto;
+        was_hurried = !stage.is_over_within(left).await?;
+        let over = load.now();
+        moving.push((began, over));
+        left -= over - began;
+        if was_hurried {
+            stage.throttle(false).await?;
+        }
+        let moved = stage.end_move().await?;
+        (rows, seconds) = (rows + moved.rows, seconds + moved.served_seconds);
+        if was_hurried {
+            break;
+        }
     }
-    let moved = stage.end_move().await?;
-    let after = load.now();
-    if !was_hurried {
-        over = after;
+    if next < SLOTS {
+        stage.begin_move(next..=SLOTS - 1, ends.0, ends.1).await?;
+        let moved = stage.end_move().await?;
+        (rows, seconds) = (rows + moved.rows, seconds + moved.served_seconds);
     }
-    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
-    let moments = [began, moving, over, after, load.now()];
-    Ok(Felt { record: load.stop()?, moved, was_hurried, moments })
-}
-
-/// How much slower the same load gets by itself, and what it saw: throughput, p50, p99, in per cent.
-async fn unmoved(load: Load, calm: f64) -> anyhow::Result<([f64; 3], Record)> {
-    tokio::time::sleep(Duration::from_secs_f64(WARM_UP)).await;
-    let began = load.now();
-    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
-    let from = load.now();
-    tokio::time::sleep(Duration::from_secs_f64(calm * CONTROL_WINDOWS)).await;
-    let over = load.now();
-    tokio::time::sleep(Duration::from_secs_f64(calm)).await;
+    still.push(wait(&load, calm).await);
+    stage.ensure_all(rows)?;
     let ended = load.now();
-    let record = load.stop()?;
-    Ok((slowdown(&record, [began, from, over, over, ended]), record))
+    Ok(Felt { record: load.stop()?, rate: rows / seconds, was_hurried, still, moving, ended })
 }
 
-/// How much slower it was in the middle, in per cent: throughput, p50, p99. All windows have the same length; where the
-/// middle is longer than the calm, each figure is the median of its windows.
-fn slowdown(record: &Record, [began, moving, over, after, ended]: [f64; 5]) -> [f64; 3] {
-    let length = (moving - began).min(over - moving).min(ended - after);
-    let (before, after) = (seen(record, moving - length, length), seen(record, ended - length, length));
-    let windows = ((over - moving) / length).floor().max(1.0) as usize;
-    let during = |at: usize| {
-        let part = (at as f64 + 0.5) / windows as f64;
-        let calm: [f64; 3] = std::array::from_fn(|at| before[at] + (after[at] - before[at]) * part);
-        slower(calm, seen(record, moving + at as f64 * length, length))
+/// The same without a migration, in stretches of such a length: how much slower the load gets by itself, and what it saw.
+async fn unmoved(
+    load: Load,
+    Course { calm, between, pieces, .. }: Course,
+    length: f64,
+) -> anyhow::Result<([f64; 3], Record)> {
+    wait(&load, WARM_UP).await;
+    let mut still = vec![wait(&load, calm).await];
+    let mut moving = Vec::new();
+    for piece in 1..=pieces {
+        moving.push(wait(&load, length).await);
+        still.push(wait(&load, if piece < pieces { between } else { calm }).await);
+    }
+    let record = load.stop()?;
+    Ok((slowdown(&record, &still, &moving), record))
+}
+
+async fn wait(load: &Load, seconds: f64) -> Stretch {
+    let from = load.now();
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    (from, load.now())
+}
+
+/// How much slower it was while something moved, in per cent: throughput, p50, p99; each the median over all pieces, of
+/// which every one stands between two calms.
+fn slowdown(record: &Record, still: &[Stretch], moving: &[Stretch]) -> [f64; 3] {
+    let seen = |stretch: &Stretch| {
+        let window = record.window(&[*stretch]);
+        [window.rate(), window.p50_us, window.p99_us]
     };
-    let during: Vec<[f64; 3]> = (0..windows).map(during).collect();
+    let still: Vec<[f64; 3]> = still.iter().map(seen).collect();
+    let compare = |(calms, piece): (&[[f64; 3]], &Stretch)| {
+        let calm = std::array::from_fn(|at| f64::midpoint(calms[0][at], calms[1][at]));
+        slower(calm, seen(piece))
+    };
+    let pieces: Vec<[f64; 3]> = still.windows(2).zip(moving).map(compare).collect();
     std::array::from_fn(|at| {
-        let figures: Vec<f64> = during.iter().map(|figures| figures[at]).collect();
+        let figures: Vec<f64> = pieces.iter().map(|figures| figures[at]).collect();
         Figure::of(&figures).map_or(0.0, |figure| figure.median)
     })
 }
 
-/// Requests a second, p50 and p99 of a stretch of time.
-fn seen(record: &Record, from: f64, length: f64) -> [f64; 3] {
-    let window = record.window(from, from + length);
-    [window.rate(), window.p50_us, window.p99_us]
-}
-
 impl Felt {
-    /// Before, during and after, as they were.
+    /// How much slower it was, in per cent: throughput, p50, p99.
+    fn slowdown(&self) -> [f64; 3] {
+        slowdown(&self.record, &self.still, &self.moving)
+    }
+
+    /// Before, during, between the pieces and after, as they were.
     pub fn periods(&self) -> Vec<Period> {
-        let [began, moving, over, after, ended] = self.moments;
-        [("before", began, moving), ("during", moving, over), ("after", after, ended)]
-            .map(|(name, from, to)| Period { name, window: self.record.window(from, to) })
-            .to_vec()
+        let (before, others) = self.still.split_at(1);
+        let (between, after) = others.split_at(others.len() - 1);
+        let periods = [("before", before), ("during", &self.moving), ("between", between), ("after", after)];
+        let some = periods.into_iter().filter(|(_, stretches)| !stretches.is_empty());
+        some.map(|(name, stretches)| Period { name, window: self.record.window(stretches) }).collect()
     }
 
     /// For the charts.
     pub fn timeline(&self) -> Timeline {
-        let [_, moving, _, after, ended] = self.moments;
-        Timeline { points: self.record.timeline(SLICE, ended), moving: (moving, after) }
+        Timeline { points: self.record.timeline(SLICE, self.ended), moving: self.moving.clone() }
     }
 
     /// What went wrong, a line each.
@@ -129,24 +179,26 @@ fn slower(calm: [f64; 3], during: [f64; 3]) -> [f64; 3] {
 /// # Errors
 /// When a statement fails, or a row or update is missing.
 pub async fn measure(bench: &mut Bench) -> anyhow::Result<Outcome> {
-    let Sizes { runs, window: calm, limit, .. } = bench.sizes;
+    let Sizes { runs, window: calm, between, pieces, limit, .. } = bench.sizes;
+    let course = Course { calm, between, pieces, limit };
     let traffic = bench.traffic;
     let mut outcome = Outcome::new(Work::Slowdown);
     let mut slowdowns: [Vec<f64>; 3] = Default::default();
     let mut controls: [Vec<f64>; 3] = Default::default();
-    let (mut rates, mut failed, mut hurried) = (Vec::new(), 0, 0);
+    let (mut rates, mut lengths, mut failed, mut hurried) = (Vec::new(), Vec::new(), 0, 0);
     for run in 0..runs {
         let (source, target) = bench.moving_ends();
         let stage = bench.moving().await?;
         stage.throttle(true).await?;
         let load = Load::start(&stage.evenkeel, traffic, stage.rows)?;
-        let felt = felt(stage, load, (calm, limit), (source, target)).await?;
+        let felt = felt(stage, load, course, (source, target)).await?;
         hurried += u64::from(felt.was_hurried);
         bench.moved_to(target);
-        let [throughput, p50, p99] = slowdown(&felt.record, felt.moments);
+        let [throughput, p50, p99] = felt.slowdown();
         say_run(run, &format!("slower by {throughput:.1} % in throughput, {p50:.1} % in p50, {p99:.1} % in p99"));
         slowdowns.iter_mut().zip([throughput, p50, p99]).for_each(|(all, figure)| all.push(figure));
-        rates.push(felt.moved.rows / felt.moved.served_seconds);
+        rates.push(felt.rate);
+        lengths.extend(felt.moving.iter().map(|(from, to)| to - from));
         failed += felt.record.failed();
         bench.acknowledged += felt.record.acknowledged();
         outcome.notes.extend(felt.errors());
@@ -155,10 +207,11 @@ pub async fn measure(bench: &mut Bench) -> anyhow::Result<Outcome> {
             outcome.timeline = Some(felt.timeline());
         }
     }
+    let length = Figure::of(&lengths).map_or(0.0, |figure| figure.median);
     // Last: whatever is written before a migration has versions that move with it.
     for run in 0..runs {
         let stage = bench.moving().await?;
-        let (figures, record) = unmoved(Load::start(&stage.evenkeel, traffic, stage.rows)?, calm).await?;
+        let (figures, record) = unmoved(Load::start(&stage.evenkeel, traffic, stage.rows)?, course, length).await?;
         let [throughput, p50, p99] = figures;
         let all = format!("{throughput:.1} % in throughput, {p50:.1} % in p50, {p99:.1} % in p99");
         say_run(run, &format!("with nothing moving, slower by {all}"));
@@ -179,7 +232,10 @@ pub async fn measure(bench: &mut Bench) -> anyhow::Result<Outcome> {
         Finding::of("migrations that did not end in time", Unit::Count, vec![hurried as f64]).should(Target::None),
         Finding::of("errors that clients saw", Unit::Count, vec![failed as f64]).should(Target::None),
     ];
-    outcome.notes.push(format!("a migration has {limit} s; after that the throttle is switched off"));
+    outcome.notes.push(format!(
+        "all rows move in {pieces} jobs of about {length:.1} s, with {between} s of calm between two; together they have {limit} s, then \
+         the throttle is switched off"
+    ));
     let acknowledged = bench.acknowledged;
     outcome.notes.push(bench.moving().await?.check(acknowledged, failed).await?);
     Ok(outcome)

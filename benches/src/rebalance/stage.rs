@@ -7,6 +7,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use evenkeel_engine::{OpenOptions, PhaseHook};
 use evenkeel_model::{Error, SqlState};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -97,26 +98,37 @@ impl Stage {
     /// # Errors
     /// When a statement or the migration fails.
     pub async fn move_all(&self, source: u32, target: u32) -> anyhow::Result<Moved> {
-        self.begin_move(source, target).await?;
-        self.end_move().await
+        self.begin_move(0..=SLOTS - 1, source, target).await?;
+        let moved = self.end_move().await?;
+        self.ensure_all(moved.rows)?;
+        Ok(moved)
     }
 
-    /// Begins that.
+    /// Begins to move slots.
     ///
     /// # Errors
     /// The statement's own.
-    pub async fn begin_move(&self, source: u32, target: u32) -> anyhow::Result<()> {
+    pub async fn begin_move(&self, slots: RangeInclusive<u32>, source: u32, target: u32) -> anyhow::Result<()> {
         *self.moments() = Moments { began: Some(Instant::now()), served: None };
-        let last = SLOTS - 1;
-        self.evenkeel.execute(&format!("MOVE SLOTS 0 TO {last} FROM SHARD {source} TO SHARD {target}")).await
+        let (first, last) = slots.into_inner();
+        self.evenkeel.execute(&format!("MOVE SLOTS {first} TO {last} FROM SHARD {source} TO SHARD {target}")).await
     }
 
-    /// Waits for it, up to a limit; whether it is over.
+    /// Makes sure that what moved were all rows.
+    ///
+    /// # Errors
+    /// When some were left out.
+    pub fn ensure_all(&self, moved: f64) -> anyhow::Result<()> {
+        ensure!(moved == self.rows as f64, "{} rows were to move, {moved} did", self.rows);
+        Ok(())
+    }
+
+    /// Waits for the end of what was begun, up to a limit; whether it is over.
     ///
     /// # Errors
     /// When the migration fails.
-    pub async fn is_over_within(&self, seconds: u64) -> anyhow::Result<bool> {
-        match self.evenkeel.execute(&format!("WAIT FOR JOB LAST TIMEOUT '{seconds}s'")).await {
+    pub async fn is_over_within(&self, seconds: f64) -> anyhow::Result<bool> {
+        match self.evenkeel.execute(&format!("WAIT FOR JOB LAST TIMEOUT '{}ms'", (seconds * 1e3) as u64)).await {
             Ok(()) => Ok(true),
             Err(error) => match error.downcast_ref::<Error>() {
                 Some(error) if error.state == SqlState::QueryCanceled => Ok(false),
@@ -142,7 +154,6 @@ impl Stage {
             self.evenkeel.floats(&statement).await?.first().copied().context("no migration is done")
         };
         let (rows, bytes) = (number("rows_total").await?, number("bytes_migrated").await?);
-        ensure!(rows == self.rows as f64, "{rows} rows were to move, {} are there", self.rows);
         Ok(Moved { rows, bytes, served_seconds: (served - began).as_secs_f64(), over_seconds })
     }
 

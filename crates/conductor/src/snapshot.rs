@@ -100,17 +100,19 @@ impl Conductor {
         self.jobs().into_iter().map(state).collect()
     }
 
-    /// Bytes a second of the copies that were finished last.
+    /// Bytes a second of the copies that were finished last, all together: a small one, which is mostly a migration's own
+    /// cost, says little about a large one.
     fn copy_rate(&self) -> Option<f64> {
-        const LAST: usize = 4;
+        const LAST: usize = 16;
         let migrations = self.migrations();
         let copied = migrations.iter().rev().filter_map(|stored| {
             let progress = &stored.progress;
             let took_ms = progress.copied_at_ms? - progress.started_at_ms?;
-            (took_ms > 0 && progress.bytes > 0).then(|| progress.bytes as f64 * 1_000.0 / took_ms as f64)
+            (took_ms > 0 && progress.bytes > 0).then_some((progress.bytes, took_ms as u64))
         });
-        let rates: Vec<f64> = copied.take(LAST).collect();
-        (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
+        let (bytes, took_ms) =
+            copied.take(LAST).fold((0, 0), |(bytes, took), (more, longer)| (bytes + more, took + longer));
+        (took_ms > 0).then(|| bytes as f64 * 1_000.0 / took_ms as f64)
     }
 }
 

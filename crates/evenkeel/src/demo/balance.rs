@@ -83,7 +83,7 @@ pub async fn show(shell: &mut Shell, database: &Arc<Database>) -> anyhow::Result
     let mut out = std::io::stdout();
     writeln!(out, "{FELT_TABLE_HEADER}")?;
     for (name, from, to) in [("before", 0.0, moving), ("meanwhile", moving, over), ("after", over, ended)] {
-        writeln!(out, "{}", felt(name, &done.record.window(from, to)))?;
+        writeln!(out, "{}", felt(name, &done.record.window(&[(from, to)])))?;
     }
     for (error, times) in done.record.errors() {
         writeln!(out, "{times} requests failed: {error}")?;
