@@ -6,6 +6,7 @@
 use crate::clauses;
 use crate::error::query_error;
 use crate::names::resolve;
+use crate::naming::name_columns;
 use crate::session::{SessionInner, SessionState};
 use crate::table::TableHandle;
 use crate::types::{column_type, fold, table_name};
@@ -245,8 +246,10 @@ impl SessionInner {
     }
 
     /// What the planner makes of the places where a query's parameters stand.
-    async fn of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Types> {
+    async fn of_query(&self, state: &SessionState, mut query: ast::Query, text: &str) -> Result<Types> {
         let mut names = self.names_unread(state);
+        // Two columns that the planner would call the same are told apart, as when it is carried out.
+        name_columns(&mut query);
         let mut statement = ast::Statement::Query(Box::new(query));
         let lists = compare_elements(&mut statement);
         resolve(&mut statement, &mut names, text)?;

@@ -103,7 +103,7 @@ async fn cursors_in_the_extended_protocol() {
     let block = client.transaction().await.expect("open");
     let declare = "DECLARE c CURSOR FOR \
                    SELECT v, v::text FROM generate_series(1, 99) AS s(v) WHERE v > $1::bigint AND v <= $2::bigint";
-    block.execute(declare, &[&10_i64, &26_i64]).await.expect("declared");
+    block.execute(declare, &[&10_i64, &30_i64]).await.expect("declared");
     let fetch = block.prepare("FETCH 5 FROM c").await.expect("prepared");
     assert_eq!(fetch.columns().len(), 2);
     let mut next = 11;

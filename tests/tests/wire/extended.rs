@@ -111,6 +111,22 @@ async fn point_reads_are_part_of_their_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_of_one_name_beside_parameters() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    client.batch_execute("CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await.expect("made");
+    client.batch_execute("INSERT INTO t VALUES (1, 7)").await.expect("filled");
+    let find = "SELECT n, n, n::text, id + $2::bigint, id + $2::bigint FROM t WHERE id > $1::bigint";
+    let row = client.query_one(find, &[&0_i64, &5_i64]).await.expect("a row");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1), row.get::<_, &str>(2)), (7, 7, "7"));
+    assert_eq!((row.get::<_, i64>(3), row.get::<_, i64>(4)), (6, 6));
+    client.execute("UPDATE t SET n = n + $1, id = n + $1 WHERE id > 0", &[&1_i64]).await.expect("changed");
+    client.execute("INSERT INTO t SELECT n + $1::bigint, n + $1::bigint FROM t", &[&10_i64]).await.expect("copied");
+    assert_eq!(rows(&client, "SELECT id, n FROM t ORDER BY id").await, ["8|8", "18|18"]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn portals_are_fetched_in_parts() {
     let ground = Ground::new().await;
     let mut client = ground.client().await;
