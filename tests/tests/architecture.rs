@@ -7,6 +7,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Crates that decide without doing.
 const PURE: [&str; 6] = ["model", "pql", "rebalancer", "planner", "catalog", "conductor"];
@@ -44,7 +45,11 @@ fn root() -> PathBuf {
 }
 
 fn metadata() -> Metadata {
-    let options = ["--offline".to_string(), "--locked".to_string()];
+    // Of other platforms' packages nothing need be there.
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc");
+    let said = String::from_utf8(rustc.stdout).expect("text");
+    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).expect("a host");
+    let options = ["--offline", "--locked", "--filter-platform", host].map(str::to_string);
     MetadataCommand::new()
         .manifest_path(root().join("Cargo.toml"))
         .other_options(options)
