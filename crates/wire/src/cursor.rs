@@ -197,12 +197,8 @@ impl Connection {
 
     /// Sends rows of a cursor, so many at the most; returns how many there were.
     async fn fetch_of_cursor(&mut self, name: &str, formats: &[Format], most: usize) -> Result<usize, End> {
+        let query = self.cursor_query(name).map(Arc::clone).ok_or_else(|| no_cursor(name))?;
         let mut portal = self.portals.remove(name).ok_or_else(|| no_cursor(name))?;
-        let Work::Statement(query) = portal.work.clone() else { return Err(no_cursor(name).into()) };
-        if !query.is_query() {
-            self.portals.insert(name.to_string(), portal);
-            return Err(no_cursor(name).into());
-        }
         if portal.running.is_none() {
             self.keep_portals().await?;
             let answer = self.session.carry_out(&query, portal.parameters.clone());
@@ -221,8 +217,13 @@ impl Connection {
 
     /// The columns of what FETCH would fetch.
     pub(crate) fn cursor_columns(&self, name: &str) -> Option<&SchemaRef> {
+        self.cursor_query(name)?.columns()
+    }
+
+    /// The query that FETCH would fetch rows of.
+    fn cursor_query(&self, name: &str) -> Option<&Arc<Parsed>> {
         match &self.portals.get(name)?.work {
-            Work::Statement(query) if query.is_query() => query.columns(),
+            Work::Statement(query) if query.is_query() => Some(query),
             Work::Statement(_) | Work::Nothing | Work::Cursor(_) => None,
         }
     }
