@@ -309,7 +309,7 @@ impl Movement {
     /// the old ones is forgotten. Who only reads is past turning back, and nothing but a close stops it.
     fn wait_for_turn(&self, world: &impl World, rows: u64, bytes: u64, reads: bool) -> Result<()> {
         let asked = Asked::of(&world.settings());
-        let until = world.elapsed() + self.turn(world, rows, bytes);
+        let until = world.elapsed() + self.turn(world, rows, bytes, reads);
         self.rest(world, until, asked, reads)
     }
 
@@ -343,8 +343,9 @@ impl Movement {
         }
     }
 
-    /// How long to wait before the next batch.
-    fn turn(&self, world: &impl World, rows: u64, bytes: u64) -> Duration {
+    /// How long to wait before the next batch. Who only reads moves no rows: what the last batch of a copy has to wait for
+    /// is nothing to it.
+    fn turn(&self, world: &impl World, rows: u64, bytes: u64, reads: bool) -> Duration {
         let Asked { rate, bandwidth, throttle } = Asked::of(&world.settings());
         let foreground = world.foreground();
         let mut state = self.state.lock();
@@ -365,7 +366,7 @@ impl Movement {
             allowed.filter(|_| foreground.recent_us.is_some()).map_or(0, |(bytes_per_second, _)| bytes_per_second);
         state.stored.progress.is_throttled = by_throttle > 0 && allowed.is_some_and(|(_, throttled)| throttled);
         let bytes_per_second = [bandwidth, by_throttle].into_iter().filter(|limit| *limit > 0).min().unwrap_or(0);
-        let limits = PaceLimits { rows_per_second: rate, bytes_per_second };
+        let limits = PaceLimits { rows_per_second: if reads { 0 } else { rate }, bytes_per_second };
         let by_limits = Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits));
         let worked = state.worked(world);
         let by_share = if by_throttle > 0 { rest_after(worked, foreground.processors) } else { Duration::ZERO };

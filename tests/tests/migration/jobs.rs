@@ -69,6 +69,19 @@ async fn a_cancelled_job_leaves_nothing_at_its_target() {
     ground.end().await;
 }
 
+/// A limit of rows is one of the copy: what its last batch would have to wait for is nothing to the verification.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_one_batch_waits_for_no_limit_of_rows() {
+    let ground = Ground::with_rows(4_000).await;
+    let session = ground.session();
+    lines(&session, "ALTER SYSTEM SET migration_rate = 1, migration_batch_rows = 100000").await;
+    let job = start(&session, MOVE).await;
+    lines(&session, &format!("WAIT FOR JOB {job} TIMEOUT '60s'")).await;
+    assert_eq!((state(&session, job).await.as_str(), owned(&session, 1).await), ("done", 0));
+    drop(session);
+    ground.end().await;
+}
+
 /// What is large moves in parts while the throttle is on, one after another, and each that is over stays where it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_move_is_made_in_parts() {
