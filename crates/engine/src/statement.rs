@@ -239,7 +239,7 @@ impl SessionInner {
         let oracle = &self.database.oracle;
         let pin = self.database.snapshots.pin(|| oracle.read());
         let rows = self.database.row_locks.block(self.id);
-        let mut transaction = Transaction::new(pin, rows, crate::oracle::now_ms());
+        let mut transaction = Transaction::new(pin, rows, crate::oracle::now_ms(), self.database.log().expected());
         for mode in modes {
             match mode {
                 sql::TransactionMode::AccessMode(sql::TransactionAccessMode::ReadOnly) => transaction.read_only = true,
@@ -272,7 +272,8 @@ impl SessionInner {
         }
         output.cancel.shield()?;
         let start = transaction.start();
-        let Transaction { writes, pin, tables, rows: _held, .. } = transaction;
+        let Transaction { writes, pin, tables, rows: _held, coming, .. } = transaction;
+        drop(coming);
         let mutations = Arc::unwrap_or_clone(writes).into_mutations();
         self.commit_mutations(state, start, mutations, (pin, tables)).await?;
         Ok(Outcome::new("COMMIT"))

@@ -5,6 +5,7 @@ use crate::row_locks::HeldRows;
 use crate::snapshots::Pin;
 use crate::table_locks::TableLock;
 use evenkeel_model::{Error, Result, SqlState, TableId, Timestamp};
+use evenkeel_storage::commit_log::{Coming, Expected};
 use evenkeel_storage::{Mutation, Operation};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -157,10 +158,13 @@ pub(crate) struct Transaction {
     pub(crate) read_only: bool,
     pub(crate) failed: bool,
     pub(crate) started_at_ms: i64,
+    expected: Expected,
+    /// The log is told that it has something to commit, until it does.
+    pub(crate) coming: Option<Coming>,
 }
 
 impl Transaction {
-    pub(crate) fn new(pin: Pin, rows: HeldRows, started_at_ms: i64) -> Self {
+    pub(crate) fn new(pin: Pin, rows: HeldRows, started_at_ms: i64, expected: &Expected) -> Self {
         Self {
             pin,
             writes: Arc::default(),
@@ -173,6 +177,8 @@ impl Transaction {
             read_only: false,
             failed: false,
             started_at_ms,
+            expected: expected.clone(),
+            coming: None,
         }
     }
 
@@ -190,6 +196,7 @@ impl Transaction {
         if (self.writes.bytes() + added) as u64 > limit {
             return Err(too_large(limit));
         }
+        self.coming.get_or_insert_with(|| self.expected.one());
         let writes = Arc::make_mut(&mut self.writes);
         for Mutation { key, operation } in mutations {
             if self.savepoints.is_empty() {
@@ -205,6 +212,7 @@ impl Transaction {
     /// A statement of it has failed. It may go on from a savepoint, if it has one; otherwise it is in nobody's way now.
     pub(crate) fn fail(&mut self) {
         self.failed = true;
+        self.coming = None;
         if !self.has_savepoints() {
             self.loads.clear();
             self.tables.clear();

@@ -236,7 +236,9 @@ impl SessionInner {
         cancel: &Arc<Cancel>,
     ) -> Result<()> {
         let timeout = self.duration(state, "shard_lock_timeout");
-        let Transaction { pin, writes, mut tables, rows: held, loads, .. } = transaction;
+        let Transaction { pin, writes, mut tables, rows: held, loads, coming, .. } = transaction;
+        // Whoever takes in files is not to be waited for.
+        drop(coming);
         let names: BTreeSet<String> = loads.iter().map(|load| load.name().to_string()).collect();
         tables.retain(|name, _| !names.contains(name));
         let (alone, is_alone) = self.hold_for_loads(&names, &loads, timeout).await?;

@@ -27,9 +27,11 @@
 //! can't be read ends the log, unless a record of a later group stands behind it. Then it had been synced, and the file is
 //! damaged.
 
+mod coming;
 mod record;
 mod writer;
 
+pub use coming::{Coming, Expected};
 pub use record::{LoggedCommit, Part, read};
 
 use crate::shard::Durability;
@@ -102,6 +104,7 @@ struct Shared {
     writable: Condvar,
     /// There may be something to mark.
     markable: Condvar,
+    expected: Expected,
 }
 
 struct Queue {
@@ -133,6 +136,11 @@ struct Waiting {
 }
 
 impl Queue {
+    /// Whether somebody waits for a sync.
+    fn is_waited_for(&self) -> bool {
+        self.waiting.iter().any(|waiting| waiting.durability == Durability::Synced)
+    }
+
     /// The last record up to which every commit is applied.
     fn applied(&self) -> RecordNumber {
         self.unapplied.first().copied().unwrap_or(self.next) - 1
@@ -197,6 +205,7 @@ impl CommitLog {
             }),
             writable: Condvar::new(),
             markable: Condvar::new(),
+            expected: Expected::default(),
         });
         let writer = Writer::new(directory);
         let (writing, marking) = (Arc::clone(&shared), Arc::clone(&shared));
@@ -223,6 +232,11 @@ impl CommitLog {
         {
             unapplied.not_logged(error);
         }
+    }
+
+    /// Where those who are to commit say so.
+    pub fn expected(&self) -> &Expected {
+        &self.shared.expected
     }
 
     /// Whether a record can't be written any more, as far as is known.

@@ -4,6 +4,7 @@ use super::record::{append, record_bytes};
 use super::{MARK_AFTER, RecordNumber, SEGMENT_BYTES, SEGMENTS, Shared, Then, UNABLE_MAX, Waiting};
 use crate::shard::Durability;
 use evenkeel_model::{Error, Result, SqlState};
+use parking_lot::MutexGuard;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -61,6 +62,9 @@ impl Writer {
                 let mut queue = shared.queue.lock();
                 while queue.waiting.is_empty() && !queue.stop {
                     shared.writable.wait(&mut queue);
+                }
+                if queue.is_waited_for() && !queue.stop {
+                    MutexGuard::unlocked(&mut queue, || shared.expected.gather());
                 }
                 (queue.take_group(), queue.broken.clone())
             };
