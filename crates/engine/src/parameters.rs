@@ -9,7 +9,7 @@ use crate::names::resolve;
 use crate::naming::name_columns;
 use crate::session::{SessionInner, SessionState};
 use crate::table::TableHandle;
-use crate::types::{column_type, fold, table_name};
+use crate::types::{column_type, fold, last_name, table_name};
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
@@ -252,6 +252,10 @@ impl SessionInner {
         name_columns(&mut query);
         let mut statement = ast::Statement::Query(Box::new(query));
         let lists = compare_elements(&mut statement);
+        let mut bounds = Bounds::default();
+        if let ControlFlow::Break(error) = ast::VisitMut::visit(&mut statement, &mut bounds) {
+            return Err(error);
+        }
         resolve(&mut statement, &mut names, text)?;
         let ast::Statement::Query(query) = statement else { return Err(Error::internal("a query became another")) };
         let planning = self.planning(names, text)?;
@@ -262,7 +266,11 @@ impl SessionInner {
             true => (number, ColumnType::Array(Box::new(column))),
             false => (number, column),
         };
-        Ok(typed.map(listed).collect())
+        let mut types: Types = typed.map(listed).collect();
+        for number in bounds.0 {
+            types.entry(number).or_insert(ColumnType::BigInt);
+        }
+        Ok(types)
     }
 
     /// As of the query that would find the rows of a statement.
@@ -372,6 +380,51 @@ fn compare_elements(statement: &mut ast::Statement) -> BTreeSet<usize> {
     let mut lists = Lists(BTreeSet::new());
     let ControlFlow::Continue(()) = ast::VisitMut::visit(statement, &mut lists);
     lists.0
+}
+
+/// Puts values in the places of the parameters of every series, without which the planner can't tell what it answers with.
+pub(crate) fn settle_series(kind: &mut StatementKind) -> Result<()> {
+    walk(kind, &mut Bounds::default())
+}
+
+/// The parameters of series: values take their places. Has the numbers of those that are a number.
+#[derive(Default)]
+struct Bounds(BTreeSet<usize>);
+
+impl Bounds {
+    fn settle(&mut self, expr: &mut ast::Expr) {
+        let one = || Box::new(ast::Expr::Value(ast::Value::Number("1".to_string(), false).with_empty_span()));
+        if let ast::Expr::Cast { expr: inner, .. } = expr
+            && bare(inner).is_some()
+        {
+            *inner = one();
+        } else if let Some(number) = bare(expr) {
+            self.0.insert(number);
+            *expr = *one();
+        } else if let ast::Expr::BinaryOp { left, right, .. } = expr {
+            self.settle(left);
+            self.settle(right);
+        } else if let ast::Expr::Nested(inner) | ast::Expr::UnaryOp { expr: inner, .. } = expr {
+            self.settle(inner);
+        }
+    }
+}
+
+impl ast::VisitorMut for Bounds {
+    type Break = Error;
+    fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+        if let ast::TableFactor::Table { name, args: Some(ast::TableFunctionArgs { args, .. }), .. }
+        | ast::TableFactor::Function { name, args, .. } = factor
+            && last_name(name) == "generate_series"
+        {
+            for arg in args {
+                if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = arg {
+                    self.settle(expr);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The types of parameters that are cast, or are a number of rows.

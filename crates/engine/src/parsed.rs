@@ -4,7 +4,7 @@ use crate::database::Schemas;
 use crate::measures::StatementClass;
 use crate::naming::name_columns;
 use crate::output::Output;
-use crate::parameters::{bind, field_type};
+use crate::parameters::{bind, field_type, settle_series};
 use crate::point::{Point, PointUpdate};
 use crate::row_insert::RowInsert;
 use crate::session::{Answer, Session, SessionInner, SessionState, Work, shown};
@@ -242,6 +242,7 @@ impl SessionInner {
         }
         parsed.parameters = self.parameter_types(state, &parsed.kind, declared, text).await?;
         let mut bound = parsed.kind.clone();
+        settle_series(&mut bound)?;
         let nulls: Vec<_> = parsed.parameters.iter().map(|_| ScalarValue::Null).collect();
         bind(&mut bound, &parsed.parameters, &nulls)?;
         parsed.columns = self.columns_of(state, &bound, text).await?;

@@ -10,11 +10,12 @@
 //! | `a.id` of an outer query | `public.a.id` | a column `a` of the inner query would be taken for a structure |
 //! | `SELECT 1` | `SELECT CAST(1 AS integer)` | a whole number is a bigint |
 //! | `generate_series(1, 9) AS n` | `generate_series(1, 9) AS n (n)` | the column has the alias's name |
+//! | `generate_series(1, n::integer)` | `generate_series(1, n::integer::bigint)` | a series is of one kind of numbers |
 //! | `l EXCEPT ALL r` | `SELECT * FROM (l EXCEPT ALL r)` | relations are where [`crate::sets`] can plan it |
 
 use crate::types::fold;
 use evenkeel_catalog::PUBLIC;
-use evenkeel_model::{Error, Result};
+use evenkeel_model::{ColumnType, Error, Result};
 use sqlparser::ast::{self, Expr, SetExpr, SetOperator, SetQuantifier, VisitMut, VisitorMut};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -94,6 +95,7 @@ impl VisitorMut for Speller {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut ast::TableFactor) -> ControlFlow<Error> {
+        widen_series(factor);
         name_series(factor);
         ControlFlow::Continue(())
     }
@@ -180,6 +182,24 @@ fn small_integer(expr: &mut Expr) {
         && digits.parse::<i32>().is_ok()
     {
         *expr = cast(expr.clone(), ast::DataType::Integer(None));
+    }
+}
+
+/// Makes every number of a series a bigint, and a NULL one of no type.
+fn widen_series(factor: &mut ast::TableFactor) {
+    let ast::TableFactor::Table { name, args: Some(ast::TableFunctionArgs { args, .. }), .. } = factor else { return };
+    if crate::types::last_name(name) != "generate_series" {
+        return;
+    }
+    for arg in args {
+        if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) = arg
+            && let Expr::Cast { expr: inner, data_type, .. } = &expr
+            && let Ok(ColumnType::SmallInt | ColumnType::Integer | ColumnType::BigInt) =
+                crate::types::column_type(data_type)
+        {
+            let is_null = matches!(inner.as_ref(), Expr::Value(value) if value.value == ast::Value::Null);
+            *expr = if is_null { inner.as_ref().clone() } else { cast(expr.clone(), ast::DataType::BigInt(None)) };
+        }
     }
 }
 

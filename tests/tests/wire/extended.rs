@@ -127,6 +127,24 @@ async fn columns_of_one_name_beside_parameters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_series_has_parameters() {
+    let ground = Ground::new().await;
+    let client = ground.client().await;
+    let series =
+        client.prepare("SELECT v FROM generate_series($1, $2 + 1, $3::integer) AS s(v)").await.expect("prepared");
+    for (last, step, expected) in [(5_i64, 2_i32, vec![1_i64, 3, 5]), (2, 1, vec![1, 2, 3]), (-5, 1, vec![])] {
+        let found = client.query(&series, &[&1_i64, &last, &step]).await.expect("rows");
+        assert_eq!(found.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), expected);
+    }
+    assert_eq!(client.query(&series, &[&None::<i64>, &1_i64, &1_i32]).await.expect("no rows").len(), 0);
+    client.batch_execute("CREATE TABLE t (id bigint PRIMARY KEY, n bigint)").await.expect("made");
+    let fill = "INSERT INTO t SELECT v, v * $2 FROM generate_series(1, $1) AS s(v) WHERE v <> $3";
+    assert_eq!(client.execute(fill, &[&4_i64, &10_i64, &2_i64]).await.expect("filled"), 3);
+    assert_eq!(rows(&client, "SELECT id, n FROM t ORDER BY id").await, ["1|10", "3|30", "4|40"]);
+    ground.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn portals_are_fetched_in_parts() {
     let ground = Ground::new().await;
     let mut client = ground.client().await;
