@@ -129,7 +129,7 @@ struct Sizes {
     runs: usize,
     /// Seconds of calm before and after a migration.
     window: f64,
-    /// Jobs in which all rows move where the foreground is compared with itself, and seconds of calm between two.
+    /// Jobs in which all rows move where the foreground is compared with itself, and the least seconds of calm between two.
     pieces: u32,
     between: f64,
     /// Seconds that a throttled migration has.
@@ -151,7 +151,7 @@ impl Sizes {
         window: 8.0,
         pieces: 8,
         between: 4.0,
-        limit: 120.0,
+        limit: 240.0,
         turns: 40,
         cutovers: 1_000,
         planned: (10_000, 65_536),
