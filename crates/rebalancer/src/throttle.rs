@@ -26,7 +26,7 @@ const DECREASE: u64 = 2;
 const STEPS: u64 = 32;
 
 /// The part of all processors' time that a copy works, while there is a foreground: one in so many.
-const SHARE: u32 = 32;
+const SHARE: u32 = 48;
 
 /// The same, for sending what is owed, at first.
 const DRAIN_SHARE: u32 = 8;
