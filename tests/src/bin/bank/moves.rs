@@ -127,7 +127,12 @@ async fn hottest(session: &Session) -> Result<usize> {
 
 /// Waits for a job, or leaves it alone, or stops it.
 async fn interfere(session: &Session, random: &mut StdRng, aim: Aim, job: i64) -> Result<()> {
-    let kind = if aim == Aim::TurningBack { 0 } else { random.random_range(0..8) };
+    let kind = match aim {
+        Aim::TurningBack => 0,
+        // Who is cancelled as it is unsealed turns back at the next start, and does not go on.
+        Aim::Unsealing => random.random_range(3..8),
+        Aim::Anything => random.random_range(0..8),
+    };
     let statements = match kind {
         0..3 => vec![format!("CANCEL JOB {job}")],
         3 => vec![format!("PAUSE JOB {job}"), format!("RESUME JOB {job}")],
