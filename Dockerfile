@@ -21,7 +21,9 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --home-dir /var/lib/evenkeel --shell /usr/sbin/nologin evenkeel \
+    && groupadd --gid 10001 evenkeel \
+    && useradd --uid 10001 --gid evenkeel --no-log-init --no-create-home --home-dir /var/lib/evenkeel \
+        --shell /usr/sbin/nologin evenkeel \
     && install -d -o evenkeel -g evenkeel -m 0700 /var/lib/evenkeel
 COPY --from=build /out/evenkeel /usr/local/bin/evenkeel
 COPY deploy/container.toml /etc/evenkeel/evenkeel.toml

@@ -13,6 +13,7 @@ use anyhow::Context;
 use evenkeel_engine::{Database, OpenOptions, Verifier};
 use evenkeel_model::Error;
 use evenkeel_wire::{Certificate, Tls};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -177,11 +178,11 @@ impl Servers {
         let (version, shards) = (env!("CARGO_PKG_VERSION"), database.shard_count());
         println!("Evenkeel {version}, {shards} shards, {}", configuration.data.display());
         let address = self.wire.address()?;
-        println!("listening on {address}: evenkeel shell (or psql) postgres://admin@{address}");
+        println!("listening on {address}: evenkeel shell (or psql) postgres://admin@{}", reached_from_here(address));
         let http = self.http.as_ref().map(evenkeel_http::Server::address).transpose()?;
         if let Some(http) = http {
             let encrypted = configuration.encryption != Encryption::None;
-            println!("listening on http{}://{http}", if encrypted { "s" } else { "" });
+            println!("listening on http{}://{}", if encrypted { "s" } else { "" }, reached_from_here(http));
         }
         tracing::info!(
             version,
@@ -232,6 +233,15 @@ impl Servers {
     }
 }
 
+/// An address that a client on this machine can use: one that stands for all addresses is none of them.
+fn reached_from_here(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        let ip: IpAddr = if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() };
+        address.set_ip(ip);
+    }
+    address
+}
+
 /// Sees to it that somebody can get in.
 fn first_admin(database: &Database, given: Option<&str>) -> anyhow::Result<()> {
     if let Some(password) = database.ensure_admin(given)? {
@@ -259,5 +269,17 @@ fn encryption(configuration: &Configuration) -> anyhow::Result<Option<Tls>> {
         (Some(certificate), _) => Ok(Some(Tls::new(certificate)?)),
         (None, Encryption::SelfSigned) => Ok(Some(Tls::self_signed()?)),
         (None, _) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_addresses_are_reached_at_the_loopback() {
+        let reached = |address: &str| reached_from_here(address.parse().unwrap()).to_string();
+        assert_eq!([reached("0.0.0.0:5433"), reached("[::]:5433")], ["127.0.0.1:5433", "[::1]:5433"]);
+        assert_eq!([reached("10.0.0.7:5433"), reached("127.0.0.1:1")], ["10.0.0.7:5433", "127.0.0.1:1"]);
     }
 }
