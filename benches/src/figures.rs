@@ -60,6 +60,20 @@ impl Figure {
         Some(Self { median, min, max })
     }
 
+    /// The median of many samples, and between which of them the median of what they are samples of is in 95 of 100
+    /// cases, whatever its distribution: the order statistics around the middle (the sign test's interval, with the normal
+    /// approximation of its ranks). `None` without samples.
+    pub fn sure(samples: &[f64]) -> Option<Self> {
+        const NORMAL_95: f64 = 1.96;
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let count = sorted.len();
+        let aside = (NORMAL_95 * (count as f64).sqrt() / 2.0).ceil() as usize;
+        let low = (count / 2).saturating_sub(aside);
+        let (min, max) = (*sorted.get(low)?, *sorted.get(count - 1 - low)?);
+        Some(Self { min, max, ..Self::of(samples)? })
+    }
+
     /// `1.234 s (1.201–1.310)`; without the range where it is empty.
     pub fn text(&self, unit: Unit) -> String {
         let (median, min, max) = (unit.digits(self.median), unit.digits(self.min), unit.digits(self.max));
@@ -157,6 +171,22 @@ mod tests {
         assert_eq!(Figure::of(&[4.0, 1.0]).map(|figure| figure.median), Some(2.5));
         assert_eq!(Figure::of(&[2.0]).unwrap().text(Unit::Seconds), "2.000 s");
         assert_eq!(Figure::of(&[900.0, 1000.0, 1200.0]).unwrap().text(Unit::PerSecond), "1000/s (900–1200)");
+    }
+
+    #[test]
+    fn the_surer_the_more_samples() {
+        assert_eq!(Figure::sure(&[]), None);
+        assert_eq!(Figure::sure(&[1.0, 2.0, 3.0]), Figure::of(&[1.0, 2.0, 3.0]), "three tell nothing of the range");
+        let samples: Vec<f64> = (0..100).map(f64::from).collect();
+        assert_eq!(Figure::sure(&samples), Some(Figure { median: 49.5, min: 40.0, max: 59.0 }));
+        // Of a thousand medians that are known, the interval has about 95 in a hundred.
+        let mut random = crate::random::Random::of(7);
+        let mut has_it = || {
+            let samples: Vec<f64> = (0..60).map(|_| random.below(1_000_001) as f64 - 500_000.0).collect();
+            Figure::sure(&samples).is_some_and(|figure| (figure.min..=figure.max).contains(&0.0))
+        };
+        let hits = (0..1_000).filter(|_| has_it()).count();
+        assert!((930..=985).contains(&hits), "{hits}");
     }
 
     fn measured(unit: Unit, evenkeel: f64, postgres: Option<f64>, targets: Vec<Target>) -> Measured {

@@ -65,19 +65,26 @@ pub enum Target {
     None,
 }
 
-/// One figure of a work: the median of its runs counts.
+/// One figure of a work: the median of its runs, or of what was compared in them, counts.
 #[derive(Clone, Debug)]
 pub struct Finding {
     pub what: &'static str,
     pub unit: Unit,
     pub runs: Vec<f64>,
+    /// They are comparisons, many in a run: what is told beside their median is how sure it is.
+    pub is_compared: bool,
     pub target: Option<Target>,
 }
 
 impl Finding {
     /// A figure that is worth knowing.
     pub fn of(what: &'static str, unit: Unit, runs: Vec<f64>) -> Self {
-        Self { what, unit, runs, target: None }
+        Self { what, unit, runs, is_compared: false, target: None }
+    }
+
+    /// A figure of many comparisons, each of which says little.
+    pub fn compared(what: &'static str, unit: Unit, comparisons: Vec<f64>) -> Self {
+        Self { is_compared: true, ..Self::of(what, unit, comparisons) }
     }
 
     /// With what it should be.
@@ -85,9 +92,9 @@ impl Finding {
         Self { target: Some(target), ..self }
     }
 
-    /// Median, least and greatest; `None` without runs.
+    /// Median, least and greatest, or the median of comparisons and where it is with 95 % confidence; `None` without any.
     pub fn figure(&self) -> Option<Figure> {
-        Figure::of(&self.runs)
+        if self.is_compared { Figure::sure(&self.runs) } else { Figure::of(&self.runs) }
     }
 
     /// Whether the target is met; `None` where there is no target or figure.
@@ -105,7 +112,8 @@ impl Finding {
     pub fn text(&self) -> String {
         let Some(Figure { median, min, max }) = self.figure() else { return "–".to_string() };
         let (least, greatest) = (self.unit.digits(min), self.unit.digits(max));
-        let range = if least == greatest { String::new() } else { format!(" ({least} to {greatest})") };
+        let sure = if self.is_compared { "95 %: " } else { "" };
+        let range = if least == greatest { String::new() } else { format!(" ({sure}{least} to {greatest})") };
         format!("{}{range}", self.unit.text(median))
     }
 
@@ -188,6 +196,8 @@ mod tests {
         let errors = Finding::of("errors", Unit::Count, vec![1.0]).should(Target::None);
         assert_eq!((errors.met_text(), errors.text().as_str()), ("NO", "1"));
         assert_eq!(Finding::of("pause", Unit::Milliseconds, Vec::new()).should(Target::Below(20.0)).met(), None);
+        let slower = Finding::compared("slower", Unit::Percent, (0..100).map(f64::from).collect());
+        assert_eq!(slower.text(), "49.5 % (95 %: 40.0 to 59.0)");
         assert_eq!((thousands(-1_000.0).as_str(), thousands(-0.1).as_str()), ("-1,000", "0"));
     }
 }
