@@ -369,7 +369,11 @@ impl Movement {
         let limits = PaceLimits { rows_per_second: if reads { 0 } else { rate }, bytes_per_second };
         let by_limits = Duration::from_millis(state.pace.take(now_ms, rows, bytes, limits));
         let worked = state.worked(world);
-        let by_share = if by_throttle > 0 { rest_after(worked, foreground.processors) } else { Duration::ZERO };
+        let by_share = if by_throttle > 0 {
+            rest_after(worked, foreground.processors, foreground.idle_percent)
+        } else {
+            Duration::ZERO
+        };
         by_limits.max(by_share)
     }
 }

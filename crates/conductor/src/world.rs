@@ -264,6 +264,8 @@ pub struct Foreground {
     pub baseline_us: u64,
     /// Processors that statements and migrations share.
     pub processors: u32,
+    /// How much of them nobody has wanted lately, of a hundred.
+    pub idle_percent: u32,
 }
 
 /// Everything.

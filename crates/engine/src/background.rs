@@ -64,6 +64,7 @@ fn run(database: &Weak<Database>, stop: &(Mutex<bool>, Condvar)) {
         if now - sampled >= SAMPLE_EVERY {
             sampled = now;
             database.registry.sample(&database.layout().shards);
+            database.registry.processors.look();
             outcome = outcome.and_then(|()| database.purge_dropped());
         }
         if now - collected >= SAFE_POINT_EVERY {

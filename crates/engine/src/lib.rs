@@ -43,6 +43,7 @@ mod pg;
 mod planning;
 mod point;
 mod prepared;
+mod processors;
 mod rebalancing;
 mod recovery;
 mod registry;

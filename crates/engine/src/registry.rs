@@ -2,6 +2,7 @@
 
 use crate::latency::{Buckets, Latencies};
 use crate::meta::{Meta, MetaChange, MetaStore};
+use crate::processors::Processors;
 use crate::session::Cancel;
 use evenkeel_catalog::snapshot as state;
 use evenkeel_model::{Error, Result, ShardId};
@@ -88,6 +89,7 @@ pub(crate) struct Registry {
     rates: Mutex<HashMap<ShardId, Rates>>,
     background: Mutex<Option<String>>,
     pub(crate) latencies: Latencies,
+    pub(crate) processors: Processors,
     /// The number of the newest event.
     pub(crate) newest_event: watch::Sender<u64>,
     /// How long migrations were in each phase.
@@ -116,6 +118,7 @@ impl Registry {
             rates: Mutex::default(),
             background: Mutex::default(),
             latencies: Latencies::default(),
+            processors: Processors::default(),
         })
     }
 

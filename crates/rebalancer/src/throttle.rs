@@ -8,9 +8,11 @@
 //!   p99 > ceiling ─▶ rate × ½, and no second time before its effect can be seen
 //! ```
 //!
-//! However calm the foreground, a copy works for `SHARE` of the processors' time at most, and rests for the remainder: a
-//! throughput that is lost to a busy processor shows in no single statement's time. What it worked is the time that it had
-//! a processor, not the time that it waited for one: a foreground that is busy makes a copy no slower than calm one does,
+//! However calm the foreground, a copy works for one in `SHARE` of the processors' time, and rests for the remainder: a
+//! throughput that is lost to a busy processor shows in no single statement's time. Where more than half of that time is
+//! idle, nobody loses it: half of what is beyond is the copy's, too. What it works is no longer idle then, so that several
+//! copies share what there is, and the half is what keeps that from swinging. What it worked is the time that it had a
+//! processor, not the time that it waited for one: a foreground that is busy makes a copy no slower than a calm one does,
 //! and a copy that goes on for longer leaves more to catch up with.
 //!
 //! The baseline is the foreground's p99 measured before the migration, so that a slow disk is not taken for a fault of
@@ -26,7 +28,11 @@ const DECREASE: u64 = 2;
 const STEPS: u64 = 32;
 
 /// The part of all processors' time that a copy works, while there is a foreground: one in so many.
-const SHARE: u32 = 48;
+const SHARE: u32 = 64;
+/// What is idle up to here is left to the foreground, of a hundred.
+const IDLE_PERCENT_KEPT: u32 = 50;
+/// Of what is idle beyond, the copy has one in so many.
+const IDLE_SHARE: u32 = 2;
 
 /// The same, for sending what is owed, at first.
 const DRAIN_SHARE: u32 = 8;
@@ -35,10 +41,13 @@ const DRAIN_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// By so much: a sixteenth.
 const DRAIN_SHRINKS: u64 = 16;
 
-/// How long to rest after work, on a machine with so many processors; nothing on one with `SHARE` of them or more.
-pub fn rest_after(worked: Duration, processors: u32) -> Duration {
-    let share = processors.clamp(1, SHARE);
-    worked * (SHARE - share) / share
+/// How long to rest after work, on a machine with so many processors, of which so much was idle lately (0 to 100). Nothing
+/// where the share is a whole processor.
+pub fn rest_after(worked: Duration, processors: u32, idle_percent: u32) -> Duration {
+    let spare_percent = idle_percent.min(100).saturating_sub(IDLE_PERCENT_KEPT) / IDLE_SHARE;
+    let whole = 100 * SHARE;
+    let share = (spare_percent * SHARE).max(100).saturating_mul(processors.max(1)).min(whole);
+    worked * (whole - share) / share
 }
 
 /// How much of the time what is owed is sent: little at first, and more each time that the outbox did not shrink.
@@ -220,11 +229,30 @@ mod tests {
     #[test]
     fn a_copy_works_for_its_share_of_the_processors_and_no_longer() {
         let worked = Duration::from_millis(10);
-        for processors in [1, 2, 8, 16] {
-            let cycle = worked + rest_after(worked, processors);
+        for (processors, idle) in [(1, 0), (2, 30), (8, 50), (16, 53)] {
+            let cycle = worked + rest_after(worked, processors, idle);
             assert_eq!(worked.as_micros() * u128::from(SHARE), cycle.as_micros() * u128::from(processors));
         }
-        assert_eq!([SHARE, 1_000].map(|processors| rest_after(worked, processors)), [Duration::ZERO; 2]);
+        assert_eq!([SHARE, 1_000].map(|processors| rest_after(worked, processors, 0)), [Duration::ZERO; 2]);
+    }
+
+    #[test]
+    fn half_of_what_is_idle_beyond_the_half_is_the_copys() {
+        // Of one processor's time, in per cent.
+        let part = |processors, idle| {
+            let worked = Duration::from_millis(10);
+            (worked.as_secs_f64() / (worked + rest_after(worked, processors, idle)).as_secs_f64() * 100.0).round()
+        };
+        assert_eq!([part(2, 60), part(2, 80), part(2, 100), part(2, u32::MAX)], [10.0, 30.0, 50.0, 50.0]);
+        assert_eq!([part(16, 54), part(16, 60), part(16, 70), part(4, 100)], [32.0, 80.0, 100.0, 100.0]);
+        // Each second it sees what it has left of what is idle: it comes to rest at a third, and never swings.
+        let (mut idle, mut seen) = (100.0, Vec::new());
+        for _ in 0..12 {
+            let work = part(1, idle as u32);
+            idle = 100.0 - work;
+            seen.push(work);
+        }
+        assert!(seen[0] == 25.0 && seen[6..].iter().all(|work| (16.0..=18.0).contains(work)), "{seen:?}");
     }
 
     proptest! {

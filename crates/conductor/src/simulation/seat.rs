@@ -463,7 +463,9 @@ impl World for Seat<'_> {
     }
 
     fn foreground(&self) -> Foreground {
-        Foreground { recent_us: Some(self.sim.dice.between(500, 4_000)), baseline_us: 1_000, processors: 2 }
+        let dice = &self.sim.dice;
+        let (recent_us, idle_percent) = (Some(dice.between(500, 4_000)), dice.between(0, 100) as u32);
+        Foreground { recent_us, baseline_us: 1_000, processors: 2, idle_percent }
     }
 
     fn start(&self, movement: Arc<Movement>) -> Result<()> {

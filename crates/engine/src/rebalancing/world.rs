@@ -3,6 +3,7 @@
 use crate::database::Database;
 use crate::layout::{CutoverPass, Layout};
 use crate::oracle::now_ms;
+use crate::registry::Registry;
 use crate::snapshots::Pin;
 use evenkeel_catalog::snapshot::ShardMetric;
 use evenkeel_conductor::{
@@ -15,12 +16,8 @@ use evenkeel_rebalancer::balance::{Decision, Gauges};
 use evenkeel_rebalancer::migration::Phase;
 use evenkeel_storage::Shard;
 use parking_lot::RwLockWriteGuard;
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-
-/// Asking takes files to be read.
-static PROCESSORS: LazyLock<u32> =
-    LazyLock::new(|| std::thread::available_parallelism().map_or(1, |processors| processors.get() as u32));
 
 /// Measurements of shards that are kept, all together.
 const METRICS_MAX: usize = 10_000;
@@ -179,8 +176,13 @@ impl World for Process<'_> {
     }
 
     fn foreground(&self) -> Foreground {
-        let latencies = &self.0.registry.latencies;
-        Foreground { recent_us: latencies.recent_us(), baseline_us: latencies.baseline_us(), processors: *PROCESSORS }
+        let Registry { latencies, processors, .. } = &self.0.registry;
+        Foreground {
+            recent_us: latencies.recent_us(),
+            baseline_us: latencies.baseline_us(),
+            processors: crate::processors::count(),
+            idle_percent: processors.idle_percent(),
+        }
     }
 
     fn start(&self, movement: Arc<Movement>) -> Result<()> {
@@ -220,7 +222,8 @@ impl World for Process<'_> {
     /// What every shard has of what it may have; without reads and commits its latency is 0.
     fn gauges(&self) -> Vec<(ShardId, Gauges)> {
         let disk = rustix::fs::statvfs(&self.0.directory).ok().map(|disk| (disk.f_blocks * disk.f_frsize) as f64);
-        let (cores, cache) = (f64::from(*PROCESSORS), self.0.settings().size("cache_size").max(1) as f64);
+        let (cores, cache) =
+            (f64::from(crate::processors::count()), self.0.settings().size("cache_size").max(1) as f64);
         let gauges = |shard: &Arc<Shard>| {
             let rates = self.0.registry.rates(shard.id());
             let storage = disk.map_or(0.0, |disk| shard.storage_bytes().0 as f64 / disk.max(1.0));
