@@ -151,7 +151,7 @@ impl Sizes {
         window: 8.0,
         pieces: 24,
         between: 1.0,
-        limit: 480.0,
+        limit: 240.0,
         turns: 40,
         cutovers: 1_000,
         planned: (10_000, 65_536),
