@@ -109,8 +109,9 @@ impl Stream {
             if !self.output.is_empty() {
                 // Until nobody else is ready.
                 tokio::task::yield_now().await;
-                self.flush().await?;
             }
+            // Also where nothing has gathered: a flush that was given up may have left something in the encryption's buffer.
+            self.flush().await?;
             // What a client says is to come takes no room before it comes.
             self.input.reserve((bytes - self.input.len()).clamp(self.read_at_once, READ_AT_ONCE_OF_MUCH));
             if self.socket.read_buf(&mut self.input).await? == 0 {
