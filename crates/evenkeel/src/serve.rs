@@ -182,7 +182,7 @@ impl Servers {
         let http = self.http.as_ref().map(evenkeel_http::Server::address).transpose()?;
         if let Some(http) = http {
             let encrypted = configuration.encryption != Encryption::None;
-            println!("listening on http{}://{}", if encrypted { "s" } else { "" }, reached_from_here(http));
+            println!("listening on http{}://{http}", if encrypted { "s" } else { "" });
         }
         tracing::info!(
             version,
