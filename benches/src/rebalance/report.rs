@@ -109,6 +109,8 @@ fn finding_json(finding: &Finding) -> Value {
         "median": figure.map(|figure| figure.median),
         "min": figure.map(|figure| figure.min),
         "max": figure.map(|figure| figure.max),
+        // Of what lies between the two, where they are not the least and the greatest.
+        "confidence_percent": finding.is_compared.then_some(95),
         "runs": finding.runs,
         "target": target,
         "ok": finding.met(),
