@@ -34,7 +34,7 @@ const IDLE_PERCENT_KEPT: u32 = 50;
 /// Of what is idle beyond, the copy has one in so many.
 const IDLE_SHARE: u32 = 2;
 
-/// The same, for sending what is owed, at first.
+/// The part of all processors' time that sending what is owed works, at first: one in so many.
 const DRAIN_SHARE: u32 = 8;
 /// How often it is looked whether what is owed has become less.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_secs(1);
