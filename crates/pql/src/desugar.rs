@@ -14,6 +14,7 @@ use evenkeel_model::Error;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::lex::Place;
+use crate::locking;
 use crate::pipeline;
 use crate::sources;
 use crate::tokens::{begins, closing, is, word};
@@ -84,16 +85,18 @@ fn query_group(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<Vec<Toke
 
 /// The tokens outside all brackets.
 fn statement_group(tokens: Vec<TokenWithSpan>, place: &Place<'_>) -> Result<Vec<TokenWithSpan>, Error> {
+    let (tokens, clauses) = locking::cut(tokens);
     let body = body_of_statement(&tokens);
     let start = if tokens.get(body).is_some_and(|token| is(token, "QUERY")) {
         Some(body)
     } else {
         after_with(&tokens[body..]).map(|start| body + start)
     };
-    match start {
-        Some(start) => pipeline_at(tokens, start, place),
-        None => Ok(sources::rewrite_query(tokens)),
-    }
+    let query = match start {
+        Some(start) => pipeline_at(tokens, start, place)?,
+        None => sources::rewrite_query(tokens),
+    };
+    Ok(locking::put_back(query, clauses))
 }
 
 /// Rewrites the pipeline from `start` on; INSERT's own clauses may follow it.

@@ -25,6 +25,7 @@ mod desugar;
 mod dialect;
 mod emit;
 mod lex;
+mod locking;
 mod objects;
 mod pipeline;
 mod print;

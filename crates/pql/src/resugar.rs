@@ -37,13 +37,20 @@ pub(crate) fn resugar(text: &str) -> Option<String> {
     Some(spell(&pipeline(&whole), &spellings))
 }
 
+/// How locking clauses begin.
+const LOCKS: [&[&str]; 2] = [&["FOR", "UPDATE"], &["FOR", "SHARE"]];
+
 /// What stands in a bracket, or outside all of them.
 fn pipeline(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
     let pipes = marks(tokens, 0, |token| token.token == Token::VerticalBarRightAngleBracket);
     let Some(first) = pipes.first().copied() else { return tokens.to_vec() };
     let selects = marks(&tokens[..first], 0, |token| is(token, "SELECT"));
     let Some(start) = selects.last().copied() else { return tokens.to_vec() };
-    let Some(mut result) = head(&tokens[start..first]) else { return tokens.to_vec() };
+    // Locking clauses stand before the pipes, and behind a pipeline.
+    let locks = marks(&tokens[..first], start, |token| is(token, "FOR"));
+    let locking =
+        locks.iter().copied().find(|at| LOCKS.iter().any(|locks| begins(&tokens[*at..], locks))).unwrap_or(first);
+    let Some(mut result) = head(&tokens[start..locking]) else { return tokens.to_vec() };
     let mut ends = pipes[1..].to_vec();
     ends.push(end(tokens, first));
     let mut grouped = false;
@@ -58,7 +65,7 @@ fn pipeline(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
         grouped = begins(tokens, &["AGGREGATE"]);
     }
-    [&tokens[..start], &result, &tokens[end(tokens, first)..]].concat()
+    [&tokens[..start], &result, &tokens[locking..first], &tokens[end(tokens, first)..]].concat()
 }
 
 /// Where the clauses of an INSERT go on behind the query.

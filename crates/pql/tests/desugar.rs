@@ -30,6 +30,35 @@ fn operators_become_pipes_in_order() {
 }
 
 #[test]
+fn locking_clauses_stand_before_the_pipes() {
+    assert_means("SELECT a FROM t FOR NO KEY UPDATE", "SELECT a FROM t FOR UPDATE");
+    assert_means("SELECT a FROM t FOR KEY SHARE SKIP LOCKED", "SELECT a FROM t FOR SHARE SKIP LOCKED");
+    assert_means("SELECT a FROM t FOR UPDATE NOWAIT LIMIT 1", "SELECT a FROM t LIMIT 1 FOR UPDATE NOWAIT");
+    assert_means(
+        "SELECT a FROM t, u FOR UPDATE OF t, public.u SKIP LOCKED FOR SHARE",
+        "SELECT a FROM t, u FOR UPDATE OF t SKIP LOCKED FOR UPDATE OF public.u SKIP LOCKED FOR SHARE",
+    );
+    assert_means(
+        "QUERY t WHERE a = 1 ORDER BY b LIMIT 1 FOR UPDATE SKIP LOCKED",
+        "SELECT * FROM t FOR UPDATE SKIP LOCKED |> WHERE a = 1 |> ORDER BY b |> LIMIT 1",
+    );
+    assert_means("QUERY t FOR UPDATE", "SELECT * FROM t FOR UPDATE");
+    assert_means("WITH x AS (QUERY u) QUERY t FOR SHARE", "WITH x AS (SELECT * FROM u) SELECT * FROM t FOR SHARE");
+    // Printed, it is a pipeline again.
+    let text = "QUERY t WHERE a = 1 ORDER BY b LIMIT 1 FOR UPDATE OF t SKIP LOCKED";
+    assert_eq!(parse_statement(text).expect(text).to_string(), text);
+    for wrong in [
+        "SELECT a FROM t FOR",
+        "SELECT a FROM t FOR NO UPDATE",
+        "SELECT a FROM t FOR UPDATE OF",
+        "QUERY t FOR UPDATE SKIP",
+    ] {
+        let error = parse_statement(wrong).expect_err(wrong);
+        assert!(error.span.is_some(), "{wrong}: {error}");
+    }
+}
+
+#[test]
 fn joins_behind_the_source_stand_in_from() {
     assert_means("QUERY a SEMI JOIN b USING (id)", "SELECT * FROM a LEFT SEMI JOIN b USING(id)");
     assert_means(
