@@ -3,6 +3,7 @@
 //! ```text
 //! scripts      tests/slt/*.slt: statements and the rows or the error that they must give
 //! flights      real data: fifteen questions in SQL and again as pipelines, with known answers
+//! choosing     rows that a block chooses with SELECT … FOR UPDATE
 //! conflicts    sessions that get in each other's way, and what makes a statement stop
 //! access       users, and what becomes of their rights
 //! activity     what the SYSTEM tables say of sessions, statements and transactions
@@ -19,6 +20,8 @@ mod access;
 mod activity;
 #[path = "language/blocks.rs"]
 mod blocks;
+#[path = "language/choosing.rs"]
+mod choosing;
 #[path = "language/conflicts.rs"]
 mod conflicts;
 #[path = "language/connection.rs"]

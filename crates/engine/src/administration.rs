@@ -1,6 +1,7 @@
 //! ALTER SYSTEM, KILL QUERY, SHOW, DESCRIBE, LOCATE, EXPLAIN.
 
 use crate::access::{Identity, sees_through};
+use crate::locking::Locking;
 use crate::names::{Names, byte_span};
 use crate::output::{Event, Output};
 use crate::planning::Planning;
@@ -247,7 +248,10 @@ impl SessionInner {
     ) -> Result<Outcome> {
         let query = match statement.kind {
             StatementKind::Sql(inner) => match *inner {
-                ast::Statement::Query(query) => *query,
+                ast::Statement::Query(query) => {
+                    Locking::of(&query)?;
+                    crate::parsed::without_locks(&query).into_owned()
+                }
                 ast::Statement::Insert(ast::Insert { source: Some(source), .. }) if !analyze => *source,
                 ast::Statement::Update(update) if !analyze => reading(vec![update.table], update.selection)?,
                 ast::Statement::Delete(delete) if !analyze => {

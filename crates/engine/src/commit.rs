@@ -31,21 +31,45 @@ use crate::layout::Layout;
 use crate::load::{BlockLoad, TakenIn, publish, settle};
 use crate::session::Cancel;
 use crate::table::shard_of;
+use crate::transaction::Writes;
 use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
 use evenkeel_rebalancer::migration::Access;
 use evenkeel_storage::codec::key::table_of;
 use evenkeel_storage::commit_log::{LoggedCommit, RECORD_BYTES_MAX, Unapplied};
 use evenkeel_storage::{ApplyError, Command, Durability, InFlight, Mutation, Shard};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
+/// What a transaction commits over the snapshot that it has read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ToCommit {
+    /// What it has written, in ascending order of key.
+    pub(crate) mutations: Vec<Mutation>,
+    /// Keys of rows that it has chosen (`FOR UPDATE`) and not written.
+    pub(crate) chosen: BTreeSet<Vec<u8>>,
+}
+
+impl ToCommit {
+    /// What is nothing but written, in ascending order of key.
+    pub(crate) fn writes(mutations: Vec<Mutation>) -> Self {
+        Self { mutations, chosen: BTreeSet::new() }
+    }
+
+    pub(crate) fn of(writes: Writes, mut chosen: BTreeSet<Vec<u8>>) -> Self {
+        chosen.retain(|key| writes.get(key).is_none());
+        Self { mutations: writes.into_mutations(), chosen }
+    }
+}
+
 /// Keys registered in the shards of a commit; released however it ends.
 struct Locked {
     commit: Arc<InFlight>,
     held: Vec<(Arc<Shard>, Vec<Mutation>)>,
+    /// What is not written, and must be as it was: registered as if it were.
+    chosen: Vec<(Arc<Shard>, Vec<Vec<u8>>)>,
     /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
     in_doubt: bool,
     since: Instant,
@@ -54,7 +78,26 @@ struct Locked {
 impl Locked {
     /// Whether every shard takes the writes. Asked while the keys are registered: a cutover that begins now waits for us.
     fn may_write(&self) -> bool {
-        self.held.iter().all(|(shard, mutations)| shard.may_write(keys(mutations).into_iter()) == Access::Granted)
+        let mut may = true;
+        self.each_shard(|shard, keys| may &= shard.may_write(keys.iter().copied()) == Access::Granted);
+        may
+    }
+
+    /// Calls `each` with every shard and its registered keys, in order.
+    fn each_shard(&self, mut each: impl FnMut(&Shard, &[&[u8]])) {
+        if self.chosen.is_empty() {
+            return self.held.iter().for_each(|(shard, mutations)| each(shard, &keys(mutations)));
+        }
+        let mut all: BTreeMap<ShardId, (&Shard, Vec<&[u8]>)> = BTreeMap::new();
+        let held = self.held.iter().map(|(shard, mutations)| (shard, keys(mutations)));
+        let chosen = self.chosen.iter().map(|(shard, keys)| (shard, keys.iter().map(Vec::as_slice).collect()));
+        for (shard, keys) in held.chain(chosen) {
+            all.entry(shard.id()).or_insert_with(|| (shard.as_ref(), Vec::new())).1.extend(keys);
+        }
+        for (shard, mut keys) in all.into_values() {
+            keys.sort_unstable();
+            each(shard, &keys);
+        }
     }
 
     /// How long a record of the commit log is that holds it.
@@ -63,18 +106,17 @@ impl Locked {
     }
 
     /// Lets go of the keys.
-    fn give_back(mut self) -> Vec<Mutation> {
+    fn give_back(mut self) -> ToCommit {
         self.let_go();
         let mut mutations: Vec<_> = self.held.drain(..).flat_map(|(_, mutations)| mutations).collect();
         mutations.sort_by(|a, b| a.key.cmp(&b.key));
-        mutations
+        let chosen = self.chosen.drain(..).flat_map(|(_, keys)| keys).collect();
+        ToCommit { mutations, chosen }
     }
 
     fn let_go(&self) {
         self.commit.finish();
-        for (shard, mutations) in &self.held {
-            shard.locks().release(&keys(mutations), &self.commit);
-        }
+        self.each_shard(|shard, keys| shard.locks().release(keys, &self.commit));
     }
 }
 
@@ -229,21 +271,24 @@ fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
 }
 
 impl Database {
-    /// Commits mutations, in ascending order of key, that were made over a snapshot at `start`. The wait for the disk is the
-    /// caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
+    /// Commits what was written over a snapshot at `start`. The wait for the disk is the caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
     /// which get 55P03 also where the disk would be waited for here.
     ///
     /// # Errors
-    /// 40001 when another transaction changed one of the rows since `start`, 55P03 when a row stays locked, or what the
+    /// 40001 when another transaction changed one of the rows since `start`, chosen ones too; 55P03 when a row stays locked, or what the
     /// disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next start.
     pub(crate) fn commit(
         &self,
         start: Timestamp,
-        mutations: Vec<Mutation>,
+        written: ToCommit,
         durability: Durability,
         patience: Option<Duration>,
     ) -> Result<Committing> {
-        let locked = self.lock_steadily(mutations, Instant::now() + patience.unwrap_or_default())?;
+        // What only reads has read one snapshot, whatever has changed since.
+        if written.mutations.is_empty() {
+            return Ok(Committing::Done);
+        }
+        let locked = self.lock_steadily(written, Instant::now() + patience.unwrap_or_default())?;
         self.commit_locked(start, durability, locked, patience.is_some())
     }
 
@@ -255,15 +300,16 @@ impl Database {
     pub(crate) fn commit_with_loads(
         &self,
         start: Timestamp,
-        mutations: Vec<Mutation>,
+        written: ToCommit,
         loads: Vec<BlockLoad>,
         cancel: &Arc<Cancel>,
         patience: Duration,
     ) -> Result<()> {
         let taken: Result<Vec<TakenIn>> = loads.into_iter().map(|load| load.take_in(cancel)).collect();
         let mut taken = taken?;
-        let mut locked = self.lock_steadily(mutations, Instant::now() + patience)?;
-        self.check_loads(start, &locked.held)?;
+        let mut locked = self.lock_steadily(written, Instant::now() + patience)?;
+        self.check_loads(start, &locked)?;
+        self.check_chosen(start, &locked)?;
         self.sync_log()?;
         cancel.shield()?;
         let transaction = self.oracle.next()?;
@@ -290,16 +336,16 @@ impl Database {
     }
 
     /// Registers the keys with shards that have them and take them: no cutover comes before they are given back.
-    fn lock_steadily(&self, mut mutations: Vec<Mutation>, deadline: Instant) -> Result<Locked> {
+    fn lock_steadily(&self, mut written: ToCommit, deadline: Instant) -> Result<Locked> {
         loop {
             let seen = self.topology.changes();
             let layout = self.layout();
-            let locked = self.lock(&layout, mutations, deadline)?;
+            let locked = self.lock(&layout, written, deadline)?;
             if locked.may_write() && Arc::ptr_eq(&layout, &self.layout()) {
                 return Ok(locked);
             }
             // Slots are changing hands: in a moment somebody else has them, or the same shard again.
-            mutations = locked.give_back();
+            written = locked.give_back();
             if Arc::ptr_eq(&layout, &self.layout()) {
                 self.topology.wait_for_change(seen, deadline)?;
             }
@@ -307,16 +353,30 @@ impl Database {
     }
 
     /// Registers the keys with the shards that have them.
-    fn lock(&self, layout: &Layout, mutations: Vec<Mutation>, deadline: Instant) -> Result<Locked> {
-        let mut by_shard: BTreeMap<ShardId, Vec<Mutation>> = BTreeMap::new();
-        for mutation in mutations {
-            by_shard.entry(shard_of(&mutation.key, &layout.slots)).or_default().push(mutation);
+    fn lock(&self, layout: &Layout, written: ToCommit, deadline: Instant) -> Result<Locked> {
+        let mut by_shard: BTreeMap<ShardId, (Vec<Mutation>, Vec<Vec<u8>>)> = BTreeMap::new();
+        for mutation in written.mutations {
+            by_shard.entry(shard_of(&mutation.key, &layout.slots)).or_default().0.push(mutation);
         }
-        let mut locked = Locked { commit: InFlight::new(), held: Vec::new(), in_doubt: false, since: Instant::now() };
-        for (id, mutations) in by_shard {
+        for key in written.chosen {
+            by_shard.entry(shard_of(&key, &layout.slots)).or_default().1.push(key);
+        }
+        let (commit, since) = (InFlight::new(), Instant::now());
+        let mut locked = Locked { commit, held: Vec::new(), chosen: Vec::new(), in_doubt: false, since };
+        for (id, (mutations, chosen)) in by_shard {
             let shard = layout.shard(id)?;
-            shard.locks().acquire(&keys(&mutations), &locked.commit, deadline)?;
-            locked.held.push((Arc::clone(shard), mutations));
+            let mut keys = keys(&mutations);
+            if !chosen.is_empty() {
+                keys.extend(chosen.iter().map(Vec::as_slice));
+                keys.sort_unstable();
+            }
+            shard.locks().acquire(&keys, &locked.commit, deadline)?;
+            if !chosen.is_empty() {
+                locked.chosen.push((Arc::clone(shard), chosen));
+            }
+            if !mutations.is_empty() {
+                locked.held.push((Arc::clone(shard), mutations));
+            }
         }
         Ok(locked)
     }
@@ -328,7 +388,8 @@ impl Database {
         mut locked: Locked,
         may_wait: bool,
     ) -> Result<Committing> {
-        self.check_loads(start, &locked.held)?;
+        self.check_loads(start, &locked)?;
+        self.check_chosen(start, &locked)?;
         if durability == Durability::Buffered && locked.held.len() == 1 {
             self.unsynced.store(true, Ordering::SeqCst);
         }
@@ -344,19 +405,37 @@ impl Database {
 
     /// Refuses to write over rows of a bulk load that committed after `start`: they carry the load's timestamp, which
     /// may be below it.
-    fn check_loads(&self, start: Timestamp, held: &[(Arc<Shard>, Vec<Mutation>)]) -> Result<()> {
+    fn check_loads(&self, start: Timestamp, locked: &Locked) -> Result<()> {
         if self.loads.read().is_empty() {
             return Ok(());
         }
-        for (shard, mutations) in held {
-            for Mutation { key, .. } in mutations {
+        let mut outcome = Ok(());
+        locked.each_shard(|shard, keys| {
+            for key in keys {
                 let hidden = table_of(key).map_or_else(Vec::new, |table| self.hidden_loads(table, start));
-                if !hidden.is_empty() && shard.version(key)?.is_some_and(|version| hidden.contains(&version)) {
-                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
+                if outcome.is_ok() && !hidden.is_empty() {
+                    outcome = self.unless(shard, key, |version| hidden.contains(&version));
                 }
             }
+        });
+        outcome
+    }
+
+    /// Refuses a commit for which a row that it has chosen is another by now: what it writes may follow from that row.
+    fn check_chosen(&self, start: Timestamp, locked: &Locked) -> Result<()> {
+        for (shard, keys) in &locked.chosen {
+            keys.iter().try_for_each(|key| self.unless(shard, key, |version| version > start))?;
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// 40001 for a row whose newest version `conflicts`.
+    fn unless(&self, shard: &Shard, key: &[u8], conflicts: impl Fn(Timestamp) -> bool) -> Result<()> {
+        match shard.version(key)? {
+            Some(version) if conflicts(version) => Err(self.explain(ApplyError::Conflict { key: key.to_vec() })),
+            _ => Ok(()),
+        }
     }
 
     /// Applies the commit to its shard and hands it to the commit log, whose thread lets go of the keys: nobody sees the
@@ -404,11 +483,7 @@ impl Database {
     /// Hands the commit to the commit log, whose thread applies it to the shards and lets go of the keys.
     fn commit_log_first(&self, start: Timestamp, locked: Locked) -> Result<Committing> {
         for (shard, mutations) in &locked.held {
-            for Mutation { key, .. } in mutations {
-                if shard.version(key)?.is_some_and(|version| version > start) {
-                    return Err(self.explain(ApplyError::Conflict { key: key.clone() }));
-                }
-            }
+            mutations.iter().try_for_each(|mutation| self.unless(shard, &mutation.key, |version| version > start))?;
         }
         let commit = locked.commit.take_timestamp(|| self.oracle.next())?;
         let parts = locked.held.iter().map(|(shard, mutations)| (shard.id(), mutations.as_slice()));
@@ -541,7 +616,7 @@ mod tests {
         let mut taken = taken.expect("it is taken in");
         assert_eq!(after_a_crash(&database, at("taken in")).await, [0, 3, 3]);
         let mutations = Arc::unwrap_or_clone(writes).into_mutations();
-        let locked = database.lock_steadily(mutations, Instant::now()).expect("nobody else");
+        let locked = database.lock_steadily(ToCommit::writes(mutations), Instant::now()).expect("nobody else");
         assert!(locked.held.len() > 1, "the notes are in several shards");
         let stamp = database.oracle.next().expect("a timestamp");
         prewrite(stamp, pin.read, &locked.held).expect("no conflict");

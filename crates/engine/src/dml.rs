@@ -6,6 +6,7 @@
 
 use crate::changes::{Changes, Defaults, column_value, with_columns};
 use crate::clauses::{all_columns, assignments, conflict, insert_columns, item, select, table_with_joins, target};
+use crate::commit::ToCommit;
 use crate::error::{arrow_error, query_error};
 use crate::evaluate::Checks;
 use crate::load::BulkLoad;
@@ -13,6 +14,7 @@ use crate::names::{Names, byte_span, resolve};
 use crate::output::{Event, Output};
 use crate::planning::Planning;
 use crate::row_insert::RowInsert;
+use crate::row_locks::HeldRows;
 use crate::scan::TableScan;
 use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
@@ -303,37 +305,56 @@ impl SessionInner {
         if mutations.is_empty() {
             return Ok(());
         }
-        output.cancel.check()?;
-        output.cancel.shield()?;
         let mut writes = Writes::default();
         for Mutation { key, operation } in mutations {
             writes.put(key, operation);
         }
-        self.commit_mutations(state, start, writes.into_mutations(), ()).await
+        let mut held = self.database.row_locks.block(self.id);
+        self.wait_for_holders(state, &mut held, writes.keys()).await?;
+        output.cancel.check()?;
+        output.cancel.shield()?;
+        self.commit_written(state, start, ToCommit::writes(writes.into_mutations()), ()).await
     }
 
-    /// Commits what was changed over a snapshot at `start`, in ascending order of key. `kept` is let go of once the commit
-    /// is on its way, whoever waits for it.
-    pub(crate) async fn commit_mutations(
+    /// Waits for the blocks of others that hold one of these rows, and holds it then, in `held`: what a block has changed by
+    /// its key or chosen (`FOR UPDATE`) stays as it is until the block ends.
+    ///
+    /// # Errors
+    /// 40P01 for blocks that wait for each other, 55P03 after `shard_lock_timeout`.
+    pub(crate) async fn wait_for_holders(
+        &self,
+        state: &SessionState,
+        held: &mut HeldRows,
+        keys: impl Iterator<Item = &Vec<u8>>,
+    ) -> Result<()> {
+        if self.database.row_locks.is_quiet() {
+            return Ok(());
+        }
+        held.hold_after_others(keys.map(Vec::as_slice), self.duration(state, "shard_lock_timeout")).await
+    }
+
+    /// Commits what was written over a snapshot at `start`. `kept` is let go of once the commit is on its way, whoever waits
+    /// for it.
+    pub(crate) async fn commit_written(
         &self,
         state: &SessionState,
         start: Timestamp,
-        mutations: Vec<Mutation>,
+        written: ToCommit,
         kept: impl Send + 'static,
     ) -> Result<()> {
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
         let database = Arc::clone(&self.database);
-        let commit = move |mutations, patience| database.commit(start, mutations, durability, patience);
+        let commit = move |written, patience| database.commit(start, written, durability, patience);
         // Only what is much, or waits for somebody else's commit, is worth a thread that can wait.
-        let bytes: usize = mutations.iter().map(transaction::bytes_of).sum();
+        let bytes: usize = written.mutations.iter().map(transaction::bytes_of).sum();
         if bytes <= COMMITTED_HERE_BYTES_MAX {
-            match commit(mutations.clone(), None) {
+            match commit(written.clone(), None) {
                 Err(error) if error.state == SqlState::LockNotAvailable => {}
                 outcome => return outcome?.done().await,
             }
         }
         let committing = blocking(move || {
-            let committing = commit(mutations, Some(timeout));
+            let committing = commit(written, Some(timeout));
             drop(kept);
             committing
         });

@@ -29,6 +29,7 @@ mod json;
 mod latency;
 mod layout;
 mod load;
+mod locking;
 mod measures;
 mod memory;
 mod meta;

@@ -214,7 +214,9 @@ impl SessionInner {
     async fn infer(&self, state: &SessionState, kind: &StatementKind, text: &str) -> Result<Types> {
         match kind {
             StatementKind::Sql(statement) => match statement.as_ref() {
-                ast::Statement::Query(query) => self.of_query(state, query.as_ref().clone(), text).await,
+                ast::Statement::Query(query) => {
+                    self.of_query(state, crate::parsed::without_locks(query).into_owned(), text).await
+                }
                 ast::Statement::Insert(insert) => self.of_insert(state, insert, text).await,
                 ast::Statement::Update(update) => self.of_update(state, update, text).await,
                 ast::Statement::Delete(delete) => {
@@ -451,6 +453,7 @@ fn stated(kind: &StatementKind) -> Result<Types> {
             if let Some(ast::LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause {
                 self.rows([limit.as_ref(), offset.as_ref().map(|offset| &offset.value)]);
             }
+            self.rows([query.fetch.as_ref().and_then(|fetch| fetch.quantity.as_ref())]);
             for operator in &query.pipe_operators {
                 if let ast::PipeOperator::Limit { expr, offset } = operator {
                     self.rows([Some(expr), offset.as_ref()]);

@@ -1,6 +1,7 @@
 //! Statements that are parsed and described once, and carried out often with other parameters.
 
 use crate::database::Schemas;
+use crate::locking::Locking;
 use crate::measures::StatementClass;
 use crate::naming::name_columns;
 use crate::output::Output;
@@ -15,6 +16,7 @@ use evenkeel_model::{ColumnType, Error, Result};
 use evenkeel_pql::StatementKind;
 use evenkeel_pql::ast::{CopyDirection, CopyEndpoint, ShardStatement, Show};
 use sqlparser::ast;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A statement of a session: its text is read, its parameters and the columns of its answer are known.
@@ -36,6 +38,7 @@ pub struct Parsed {
 enum Short {
     No,
     Point(Box<Point>),
+    Locking(Box<Point>, Locking),
     Update(Box<PointUpdate>),
     Insert(Box<RowInsert>),
 }
@@ -210,13 +213,17 @@ impl SessionInner {
         if let StatementKind::Sql(statement) = &parsed.kind {
             match statement.as_ref() {
                 ast::Statement::Query(query) => {
-                    if let Some(point) = Point::of(&schemas, query) {
-                        let types = point.parameter_types();
+                    let locking = Locking::of(query)?;
+                    if let Some(point) = Point::of(&schemas, &without_locks(query)) {
                         point.permit(&state.identity, &schemas)?;
-                        if complete(&types) && declared.iter().all(Option::is_none) {
+                        if let Some(types) = declared_types(point.parameter_types(), declared) {
                             parsed.columns = Some(Arc::clone(&point.schema));
-                            parsed.parameters = types.into_iter().flatten().collect();
-                            parsed.short = Short::Point(Box::new(point));
+                            parsed.parameters = types;
+                            let point = Box::new(point);
+                            parsed.short = match locking {
+                                None => Short::Point(point),
+                                Some(locking) => Short::Locking(point, locking),
+                            };
                             return Ok(parsed);
                         }
                     }
@@ -330,12 +337,15 @@ impl SessionInner {
 
     async fn columns_of_query(&self, state: &SessionState, query: ast::Query, text: &str) -> Result<Option<SchemaRef>> {
         let schemas = self.database.schemas();
+        let locking = Locking::of(&query)?;
+        let query = without_locks(&query).into_owned();
         if let Some(point) = Point::of(&schemas, &query) {
             point.permit(&state.identity, &schemas)?;
             return Ok(Some(point.schema));
         }
-        let (_, plan) = self.plan(state, query, text).await?;
-        Ok(Some(plan.schema()))
+        let (planning, outline) = self.outline(self.names_unread(state), query, text).await?;
+        locking.map_or(Ok(()), |locking| locking.check(&outline))?;
+        Ok(Some(planning.physical(&outline).await?.schema()))
     }
 
     /// The columns of RETURNING.
@@ -376,6 +386,12 @@ impl SessionInner {
                 let rows = self.fetch_point(state, point, parameters, output).await?;
                 return Ok(Outcome::rows("SELECT", rows));
             }
+            Short::Locking(point, locking) => {
+                let rows = self.locking_point(state, point, parameters, locking, &parsed.text, output).await?;
+                if let Some(rows) = rows {
+                    return Ok(Outcome::rows("SELECT", rows));
+                }
+            }
             Short::Update(update) => {
                 if let StatementKind::Sql(statement) = &parsed.kind
                     && let ast::Statement::Update(plain) = statement.as_ref()
@@ -414,8 +430,35 @@ impl SessionInner {
     }
 }
 
-fn complete(types: &[Option<ColumnType>]) -> bool {
-    types.iter().all(Option::is_some)
+/// The types of a point's parameters, as the client declares them where it does; `None` where one is not known, or would have
+/// to be rounded or cut off to be part of a key.
+fn declared_types(columns: Vec<Option<ColumnType>>, declared: &[Option<ColumnType>]) -> Option<Vec<ColumnType>> {
+    let size = |column: &ColumnType| match column {
+        ColumnType::SmallInt => Some(2),
+        ColumnType::Integer => Some(4),
+        ColumnType::BigInt => Some(8),
+        _ => None,
+    };
+    if declared.len() > columns.len() {
+        return None;
+    }
+    let one = |(at, column): (usize, Option<ColumnType>)| {
+        let column = column?;
+        let Some(declared) = declared.get(at).cloned().flatten() else { return Some(column) };
+        let is_wider = || size(&declared).zip(size(&column)).is_some_and(|(declared, column)| declared <= column);
+        (declared == column || is_wider()).then_some(declared)
+    };
+    columns.into_iter().enumerate().map(one).collect()
+}
+
+/// A query as it would be asked without choosing rows.
+pub(crate) fn without_locks(query: &ast::Query) -> Cow<'_, ast::Query> {
+    if query.locks.is_empty() {
+        return Cow::Borrowed(query);
+    }
+    let mut query = query.clone();
+    query.locks.clear();
+    Cow::Owned(query)
 }
 
 /// Whether two answers look the same to a client.

@@ -5,6 +5,7 @@
 //! so that a repeated statement costs a look-up and little else.
 
 use crate::access::{Identity, Need, authorize};
+use crate::commit::ToCommit;
 use crate::database::{Database, Schemas};
 use crate::direct::{DirectRow, Scope};
 use crate::evaluate::{Checks, compile};
@@ -162,6 +163,11 @@ impl Point {
         Some(Self { key_types: table.key_types(), table, key, columns, schema })
     }
 
+    /// Whether its key has no parameters.
+    pub(crate) fn is_known(&self) -> bool {
+        self.key.iter().all(|part| matches!(part, KeyPart::Known(_)))
+    }
+
     /// The types of its parameters, by number; `None` where a number is left out.
     pub(crate) fn parameter_types(&self) -> Vec<Option<ColumnType>> {
         let mut types = Vec::new();
@@ -281,7 +287,7 @@ impl SessionInner {
     ) -> Result<Option<u64>> {
         let schemas = self.database.schemas();
         let Some(point) = Point::of(&schemas, query) else { return Ok(None) };
-        if point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
+        if !point.is_known() {
             return Ok(None);
         }
         point.permit(&state.identity, &schemas)?;
@@ -334,7 +340,7 @@ impl SessionInner {
         }
         let compiled = PointUpdate::of(&self.database, &state.identity, update, text, &[])?;
         let Some(prepared) = compiled else { return Ok(None) };
-        if prepared.point.key.iter().any(|part| matches!(part, KeyPart::Parameter(_))) {
+        if !prepared.point.is_known() {
             return Ok(None);
         }
         self.update_point(state, &prepared, update, &[], text, output).await
@@ -382,9 +388,16 @@ impl SessionInner {
     ) -> Result<u64> {
         let key = prepared.point.row_key(parameters, &mut KeyBuilder::new())?;
         let Some(key) = key else { return Ok(0) };
+        let is_new = state.transaction.as_ref().is_some_and(|transaction| !transaction.rows.holds(&key));
         let _held = self.hold_row(state, &key).await?;
         let view = self.view_of_rows(state);
-        let Some(mutation) = prepared.mutation(&view, key, parameters)? else { return Ok(0) };
+        let Some(mutation) = prepared.mutation(&view, key.clone(), parameters)? else {
+            // There is no row to be held: whoever inserts it is not to wait.
+            if let Some(transaction) = state.transaction.as_mut().filter(|_| is_new) {
+                transaction.rows.let_go(&key);
+            }
+            return Ok(0);
+        };
         self.commit_one(state, &view, mutation, output).await?;
         Ok(1)
     }
@@ -401,8 +414,10 @@ impl SessionInner {
         if let Some(transaction) = &mut state.transaction {
             return Transaction::add(transaction, vec![mutation], limit);
         }
+        let mut held = self.database.row_locks.block(self.id);
+        self.wait_for_holders(state, &mut held, std::iter::once(&mutation.key)).await?;
         output.cancel.shield()?;
-        self.commit_mutations(state, view.read, vec![mutation], ()).await
+        self.commit_written(state, view.read, ToCommit::writes(vec![mutation]), ()).await
     }
 }
 

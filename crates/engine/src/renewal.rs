@@ -46,7 +46,7 @@ impl SessionInner {
     }
 
     /// Lets a transaction see what has been committed meanwhile; `false` when it has seen, or may have, what has changed.
-    fn renew(&self, transaction: &mut Transaction, timeout: Duration) -> Result<bool> {
+    pub(crate) fn renew(&self, transaction: &mut Transaction, timeout: Duration) -> Result<bool> {
         let view = ReadView::latest(&self.database, timeout);
         let since = transaction.start();
         if transaction.writes.len() > WRITES_MAX || self.database.has_loads_since(since) {

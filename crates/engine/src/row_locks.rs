@@ -1,4 +1,4 @@
-//! Rows that transaction blocks are changing, held until the blocks end.
+//! Rows that transaction blocks are changing or have chosen (`FOR UPDATE`), held until the blocks end.
 //!
 //! Without this, of two blocks that change one row the second would learn at COMMIT that it was for nothing. Here it waits
 //! before it reads the row, and goes on from what the first has left. Nothing that must be true depends on it: a row that
@@ -124,6 +124,32 @@ impl RowLocks {
         self.0.held.load(Ordering::SeqCst) == 0
     }
 
+    /// How many rows are held.
+    pub(crate) fn count(&self) -> usize {
+        self.0.held.load(Ordering::SeqCst)
+    }
+
+    /// Whether another session holds a row.
+    fn is_anothers(&self, session: SessionId, key: &[u8]) -> bool {
+        self.0.book.lock().rows.get(key).is_some_and(|row| row.holder != session)
+    }
+
+    /// Holds a row for a session where nobody holds it.
+    fn try_hold(&self, session: SessionId, key: &[u8]) -> bool {
+        let mut book = self.0.book.lock();
+        if book.rows.contains_key(key) {
+            return false;
+        }
+        self.enter(&mut book, session, key);
+        true
+    }
+
+    fn enter(&self, book: &mut Book, session: SessionId, key: &[u8]) {
+        let row = Row { holder: session, since_ms: now_ms(), waiters: VecDeque::new() };
+        book.rows.insert(key.to_vec(), row);
+        self.0.held.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Holds a row for a session, or waits until it can.
     async fn hold(&self, session: SessionId, key: &[u8], timeout: Duration) -> Result<()> {
         let (wake, woken) = oneshot::channel();
@@ -133,9 +159,7 @@ impl RowLocks {
                 return Err(deadlock());
             }
             let Some(row) = book.rows.get_mut(key) else {
-                let row = Row { holder: session, since_ms: now_ms(), waiters: VecDeque::new() };
-                book.rows.insert(key.to_vec(), row);
-                self.0.held.fetch_add(1, Ordering::SeqCst);
+                self.enter(&mut book, session, key);
                 return Ok(());
             };
             row.waiters.push_back(Waiter { session, since_ms: now_ms(), wake });
@@ -215,9 +239,48 @@ impl HeldRows {
         self.keys.insert(key.to_vec());
         Ok(())
     }
-}
 
-impl HeldRows {
+    /// Whether this block has the row.
+    pub(crate) fn holds(&self, key: &[u8]) -> bool {
+        self.keys.contains(key)
+    }
+
+    /// Gives one row back.
+    pub(crate) fn let_go(&mut self, key: &[u8]) {
+        if self.keys.remove(key) {
+            self.locks.pass_on(&mut self.locks.0.book.lock(), key);
+        }
+    }
+
+    /// As [`Self::hold`], but `false` at once while another block has it.
+    pub(crate) fn try_hold(&mut self, key: &[u8]) -> bool {
+        if self.keys.contains(key) {
+            return true;
+        }
+        let is_held = self.locks.try_hold(self.session, key);
+        if is_held {
+            self.keys.insert(key.to_vec());
+        }
+        is_held
+    }
+
+    /// Waits for every other block that holds one of these rows, and holds it then.
+    ///
+    /// # Errors
+    /// As [`Self::hold`].
+    pub(crate) async fn hold_after_others<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        timeout: Duration,
+    ) -> Result<()> {
+        for key in keys {
+            if !self.keys.contains(key) && self.locks.is_anothers(self.session, key) {
+                self.hold(key, timeout).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives all rows back.
     pub(crate) fn give_back(&mut self) {
         if self.keys.is_empty() {

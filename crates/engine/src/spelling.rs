@@ -11,11 +11,12 @@
 //! | `SELECT 1` | `SELECT CAST(1 AS integer)` | a whole number is a bigint |
 //! | `generate_series(1, 9) AS n` | `generate_series(1, 9) AS n (n)` | the column has the alias's name |
 //! | `generate_series(1, n::integer)` | `generate_series(1, n::integer::bigint)` | a series is of one kind of numbers |
+//! | `FETCH FIRST 3 ROWS ONLY` | `LIMIT 3` | FETCH is not understood |
 //! | `l EXCEPT ALL r` | `SELECT * FROM (l EXCEPT ALL r)` | relations are where [`crate::sets`] can plan it |
 
 use crate::types::fold;
 use evenkeel_catalog::PUBLIC;
-use evenkeel_model::{ColumnType, Error, Result};
+use evenkeel_model::{ColumnType, Error, Result, SqlState};
 use sqlparser::ast::{self, Expr, SetExpr, SetOperator, SetQuantifier, VisitMut, VisitorMut};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -71,9 +72,13 @@ impl VisitorMut for Speller {
     fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<Error> {
         if let Some(clause) = query.locks.first() {
             // Passed over, it would promise what is not so.
-            let refused = Error::unsupported(format!("a query holds no rows: {clause} is not supported"));
-            let hint = "an UPDATE of a row by its primary key holds the row until its block ends";
-            return ControlFlow::Break(refused.with_hint(hint));
+            let refused = Error::unsupported(format!("{clause} is not supported within another statement"));
+            return ControlFlow::Break(
+                refused.with_hint("it ends a SELECT that stands for itself, whose rows it holds"),
+            );
+        }
+        if let Err(error) = limit_instead_of_fetch(query) {
+            return ControlFlow::Break(error);
         }
         let mut found = BTreeSet::new();
         relations(&query.body, &mut found);
@@ -137,6 +142,28 @@ impl VisitorMut for Speller {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The standard's way of saying LIMIT.
+///
+/// # Errors
+/// 42601 beside a LIMIT, 0A000 for shares of the rows and for ties.
+pub(crate) fn limit_instead_of_fetch(query: &mut ast::Query) -> Result<()> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties || fetch.percent {
+        return Err(Error::unsupported("FETCH … PERCENT and WITH TIES are not supported")
+            .with_hint("rank() OVER (ORDER BY …) <= n in an outer query keeps ties"));
+    }
+    let one = || Expr::value(ast::Value::Number("1".to_string(), false));
+    let rows = Some(fetch.quantity.unwrap_or_else(one));
+    query.limit_clause = Some(match query.limit_clause.take() {
+        None => ast::LimitClause::LimitOffset { limit: rows, offset: None, limit_by: vec![] },
+        Some(ast::LimitClause::LimitOffset { limit: None, offset, limit_by }) => {
+            ast::LimitClause::LimitOffset { limit: rows, offset, limit_by }
+        }
+        Some(_) => return Err(Error::new(SqlState::SyntaxError, "a query has one LIMIT or FETCH, and not both")),
+    });
+    Ok(())
 }
 
 /// The names by which a query's columns may be qualified, of relations that have a name of one word.

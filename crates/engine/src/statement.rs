@@ -1,6 +1,8 @@
 //! From a statement's kind to what carries it out.
 
+use crate::commit::ToCommit;
 use crate::foreign;
+use crate::locking::Locking;
 use crate::measures::StatementClass;
 use crate::names::{Names, resolve};
 use crate::naming::name_columns;
@@ -217,7 +219,10 @@ impl SessionInner {
         Ok((planning, plan))
     }
 
-    async fn query(&self, state: &SessionState, query: sql::Query, text: &str, output: &Output) -> Result<Outcome> {
+    async fn query(&self, state: &mut SessionState, query: sql::Query, text: &str, output: &Output) -> Result<Outcome> {
+        if let Some(locking) = Locking::of(&query)? {
+            return self.locking_query(state, query, &locking, text, output).await;
+        }
         if let Some(rows) = self.point_query(state, &query, output).await? {
             return Ok(Outcome::rows("SELECT", rows));
         }
@@ -270,12 +275,13 @@ impl SessionInner {
             self.commit_loads(state, transaction, &output.cancel).await?;
             return Ok(Outcome::new("COMMIT"));
         }
-        output.cancel.shield()?;
         let start = transaction.start();
-        let Transaction { writes, pin, tables, rows: _held, coming, .. } = transaction;
+        let Transaction { writes, pin, tables, mut rows, chosen, coming, .. } = transaction;
+        self.wait_for_holders(state, &mut rows, writes.keys()).await?;
+        output.cancel.shield()?;
         drop(coming);
-        let mutations = Arc::unwrap_or_clone(writes).into_mutations();
-        self.commit_mutations(state, start, mutations, (pin, tables)).await?;
+        let written = ToCommit::of(Arc::unwrap_or_clone(writes), chosen);
+        self.commit_written(state, start, written, (pin, tables)).await?;
         Ok(Outcome::new("COMMIT"))
     }
 
@@ -443,13 +449,15 @@ fn writes(kind: &StatementKind) -> bool {
     match kind {
         StatementKind::Upsert(_) => true,
         StatementKind::Copy(copy) => copy.direction == CopyDirection::From,
-        StatementKind::Sql(statement) => matches!(
-            statement.as_ref(),
-            sql::Statement::Insert(_)
-                | sql::Statement::Update(_)
-                | sql::Statement::Delete(_)
-                | sql::Statement::Truncate(_)
-        ),
+        StatementKind::Sql(statement) => {
+            matches!(
+                statement.as_ref(),
+                sql::Statement::Insert(_)
+                    | sql::Statement::Update(_)
+                    | sql::Statement::Delete(_)
+                    | sql::Statement::Truncate(_)
+            ) || matches!(statement.as_ref(), sql::Statement::Query(query) if !query.locks.is_empty())
+        }
         _ => false,
     }
 }

@@ -8,7 +8,7 @@ use evenkeel_model::{Error, Result, SqlState, TableId, Timestamp};
 use evenkeel_storage::commit_log::{Coming, Expected};
 use evenkeel_storage::{Mutation, Operation};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Writes that are not committed, by row key.
@@ -150,8 +150,10 @@ pub(crate) struct Transaction {
     savepoints: Vec<Savepoint>,
     /// Tables that were written, kept from changing their schema until the end.
     pub(crate) tables: BTreeMap<String, TableLock>,
-    /// Rows that it has changed one by one, kept from other blocks until the end.
+    /// Rows that it has changed one by one or chosen, kept from other blocks until the end.
     pub(crate) rows: HeldRows,
+    /// Of these, the chosen ones (`FOR UPDATE`): it commits its writes only where they are as it has seen them.
+    pub(crate) chosen: BTreeSet<Vec<u8>>,
     /// What it has copied in: its rows are visible to nobody before the commit, not even to itself (see [`BlockLoad`]).
     pub(crate) loads: Vec<BlockLoad>,
     pub(crate) reads: Mutex<Reads>,
@@ -172,6 +174,7 @@ impl Transaction {
             savepoints: Vec::new(),
             tables: BTreeMap::new(),
             rows,
+            chosen: BTreeSet::new(),
             loads: Vec::new(),
             reads: Mutex::default(),
             read_only: false,
@@ -185,6 +188,11 @@ impl Transaction {
     /// The timestamp it reads at.
     pub(crate) fn start(&self) -> Timestamp {
         self.pin.read
+    }
+
+    /// Whether it has neither looked at anything nor written anything.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.writes.is_empty() && self.loads.is_empty() && self.reads.lock().all().is_some_and(<[_]>::is_empty)
     }
 
     /// Takes over the writes of a statement that has succeeded.
@@ -216,6 +224,7 @@ impl Transaction {
         if !self.has_savepoints() {
             self.loads.clear();
             self.tables.clear();
+            self.chosen.clear();
             self.rows.give_back();
         }
     }

@@ -22,7 +22,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Query Insert Upsert Update Delete Truncate
+    Query QueryForUpdate Insert Upsert Update Delete Truncate
     CreateTable CreateView CreateIndex AlterTable DropTable DropView
     Begin Commit Rollback Savepoint ReleaseSavepoint Set SetTransaction SetTimeZone SetNames Reset Vacuum Analyze
     Explain ExplainAnalyze
@@ -124,6 +124,7 @@ impl Kind {
 /// The parser's tree has far more than the engine: what the engine refuses from everybody is of one kind.
 fn of_sql(statement: &Sql) -> Kind {
     match statement {
+        Sql::Query(query) if !query.locks.is_empty() => Kind::QueryForUpdate,
         Sql::Query(_) => Kind::Query,
         Sql::Insert(_) => Kind::Insert,
         Sql::Update(_) => Kind::Update,

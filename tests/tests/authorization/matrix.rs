@@ -2,7 +2,9 @@
 //! outcome on every way in.
 
 use crate::kinds::Kind;
-use crate::table::{ALL, BUILT_IN, CALLS, CHANGING, DEFINING, KEEPING, OPERATORS, OTHER_CALLS, READING, Row, rows};
+use crate::table::{
+    ALL, BUILT_IN, CALLS, CHANGING, CHOOSING, DEFINING, KEEPING, OPERATORS, OTHER_CALLS, READING, READING_T, Row, rows,
+};
 use crate::ways::{DENIED, Failure, Way};
 use crate::world::World;
 use evenkeel_catalog::{SYSTEM, computed_tables};
@@ -143,6 +145,8 @@ async fn what_was_prepared_asks_again() {
     for statement in [
         "SELECT v FROM t WHERE id = 1",
         "SELECT count(*) FROM t",
+        "SELECT v FROM t WHERE id = 1 FOR UPDATE",
+        "SELECT v FROM t WHERE v = 1 FOR UPDATE",
         "UPDATE t SET v = v + 1 WHERE id = 1",
         "UPDATE t SET v = v + 1",
         "INSERT INTO t VALUES (50, 1)",
@@ -177,7 +181,7 @@ async fn rows_by_their_keys() {
             Ok(update) => update.execute(&id).await.map(drop),
             Err(error) => Err(error),
         };
-        for (what, may, outcome) in [("SELECT", "EAWRP", get.map(drop)), ("UPDATE", "EAW", update)] {
+        for (what, may, outcome) in [("SELECT", READING_T, get.map(drop)), ("UPDATE", CHOOSING, update)] {
             let state = outcome.err().map_or("00000", |error| error.state.code());
             assert_eq!(state, if may.contains(who) { "00000" } else { DENIED }, "{who}: {what}");
         }

@@ -11,25 +11,28 @@ pub const USERS: &[(char, &str, &[&str])] = &[
     ('U', "udo", &["GRANT UPDATE ON t TO udo"]),
     ('D', "dora", &["GRANT DELETE ON t TO dora"]),
     ('C', "carl", &["GRANT INSERT, UPDATE, DELETE ON t TO carl"]),
+    ('B', "bert", &["GRANT SELECT, UPDATE ON t TO bert"]),
     ('S', "stan", &["GRANT SELECT ON w TO stan"]),
     ('N', "nora", &[]),
 ];
 
 /// The letter of sessions that need not say whose they are.
 pub const BUILT_IN: char = 'E';
-pub const ALL: &str = "EAOPWRIUDCSN";
+pub const ALL: &str = "EAOPWRIUDCBSN";
 /// Those who keep the database running.
 pub const OPERATORS: &str = "EAOP";
 /// Everybody who has a right on `t`, or may look at everything.
-const LOOKING: &str = "EAOPWRIUDC";
+const LOOKING: &str = "EAOPWRIUDCB";
 /// Those who may insert, update and delete without having to read.
 const INSERTING: &str = "EAWPIC";
-const UPDATING: &str = "EAWUC";
+const UPDATING: &str = "EAWUCB";
+/// Those who may read what they update.
+pub const CHOOSING: &str = "EAWB";
 const DELETING: &str = "EAWDC";
 /// Those who may do everything with olga's tables.
 const OWNING: &str = "EAW";
 /// Those who may read `t`, and those who may read `w`.
-const READING_T: &str = "EAWRP";
+pub const READING_T: &str = "EAWRPB";
 const READING_W: &str = "EAWS";
 const ADMINS: &str = "EA";
 
@@ -57,12 +60,18 @@ pub const READING: &[Row] = &[
     ("QUERY w", READING_W),
     ("SELECT * FROM w AS OF now()", READING_W),
     ("SELECT count(*) FROM w WHERE id IN (SELECT id FROM t)", OWNING),
+    ("SELECT v FROM t WHERE id = 1 FOR UPDATE", CHOOSING),
+    ("SELECT id FROM t WHERE v = 1 ORDER BY id LIMIT 1 FOR SHARE SKIP LOCKED", CHOOSING),
+    ("SELECT a.v FROM t AS a JOIN t AS b USING (id) FOR UPDATE OF b NOWAIT", CHOOSING),
+    ("SELECT t.v FROM t JOIN s ON t.id = s.id FOR UPDATE OF t", OWNING),
+    ("SELECT w.id FROM w FOR UPDATE", OWNING),
+    ("EXPLAIN SELECT v FROM t WHERE id = 1 FOR UPDATE", CHOOSING),
     ("EXPLAIN SELECT * FROM t WHERE id = 1", READING_T),
     ("EXPLAIN QUERY w", READING_W),
     ("EXPLAIN ANALYZE QUERY t", READING_T),
     ("EXPLAIN ANALYZE QUERY w", READING_W),
     ("EXPLAIN (ANALYZE, VERBOSE) SELECT * FROM t", READING_T),
-    ("EXPLAIN UPDATE t SET v = 1", OWNING),
+    ("EXPLAIN UPDATE t SET v = 1", CHOOSING),
     ("EXPLAIN DELETE FROM t WHERE id = 1", OWNING),
     ("EXPLAIN INSERT INTO t QUERY t", "EAWP"),
     ("EXPLAIN INSERT INTO t QUERY s", OWNING),
@@ -109,13 +118,13 @@ pub const CHANGING: &[Row] = &[
     ("UPSERT INTO t VALUES (1, 1)", "EAWC"),
     ("UPSERT INTO t SELECT id, v FROM s", OWNING),
     ("UPDATE t SET v = 7", UPDATING),
-    ("UPDATE t SET v = v + 1", OWNING),
-    ("UPDATE t SET v = 7 WHERE id = 1", OWNING),
-    ("UPDATE t SET v = 7 WHERE v = 1", OWNING),
+    ("UPDATE t SET v = v + 1", CHOOSING),
+    ("UPDATE t SET v = 7 WHERE id = 1", CHOOSING),
+    ("UPDATE t SET v = 7 WHERE v = 1", CHOOSING),
     ("UPDATE t SET v = 7 WHERE id IN (SELECT id FROM s)", OWNING),
-    ("UPDATE t SET v = (SELECT max(id) FROM t)", OWNING),
-    ("UPDATE t SET v = 7 RETURNING v", OWNING),
-    ("UPDATE t SET v = 7 FROM generate_series(1, 2) AS g(n) WHERE id = n", OWNING),
+    ("UPDATE t SET v = (SELECT max(id) FROM t)", CHOOSING),
+    ("UPDATE t SET v = 7 RETURNING v", CHOOSING),
+    ("UPDATE t SET v = 7 FROM generate_series(1, 2) AS g(n) WHERE id = n", CHOOSING),
     ("UPDATE t SET v = s.v FROM s WHERE t.id = s.id", OWNING),
     ("DELETE FROM t", DELETING),
     ("DELETE FROM t WHERE id = 1", OWNING),

@@ -15,11 +15,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A query that takes longer than anybody waits.
 const ENDLESS: &str = "SELECT count(*) AS endless FROM generate_series(1, 1000000000000) AS g(n) WHERE n % 7 = 3";
 
-async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("{what} takes for ever"))
 }
 
-async fn refused(session: &Session, statement: &str, state: SqlState) -> Error {
+pub(super) async fn refused(session: &Session, statement: &str, state: SqlState) -> Error {
     match run(session, statement).await {
         Ok(answered) => panic!("{statement}\nwas to fail with {state:?} and answers {}", answered.tag),
         Err(error) => {
@@ -54,7 +54,7 @@ async fn outcome(mut answer: Answer) -> Result<(), Error> {
     Ok(())
 }
 
-async fn accounts(shards: u32, rows: u32) -> Temporary {
+pub(super) async fn accounts(shards: u32, rows: u32) -> Temporary {
     let database = Temporary::new(shards);
     let session = database.session();
     lines(&session, "CREATE TABLE accounts (id integer PRIMARY KEY, balance integer NOT NULL)").await;
@@ -65,7 +65,7 @@ async fn accounts(shards: u32, rows: u32) -> Temporary {
 const TAKE_SEVEN: &str = "UPDATE accounts SET balance = balance + 10 WHERE id = 7";
 
 /// Waits until a session waits for a row.
-async fn row_is_waited_for(session: &Session) {
+pub(super) async fn row_is_waited_for(session: &Session) {
     let query = "QUERY SYSTEM.LOCKS WHERE mode = 'row' AND NOT granted SELECT table_name, waits_for";
     let search = async {
         while !lines(session, query).await.iter().any(|line| line.starts_with("accounts|")) {
@@ -76,7 +76,10 @@ async fn row_is_waited_for(session: &Session) {
 }
 
 /// A statement that goes on while its session's block waits.
-fn begun(session: Session, statement: &'static str) -> tokio::task::JoinHandle<(Session, Result<String, Error>)> {
+pub(super) fn begun(
+    session: Session,
+    statement: &'static str,
+) -> tokio::task::JoinHandle<(Session, Result<String, Error>)> {
     tokio::spawn(async move {
         let outcome = patiently(statement, run(&session, statement)).await.map(|answered| answered.tag);
         (session, outcome)

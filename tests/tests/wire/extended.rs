@@ -110,6 +110,40 @@ async fn point_reads_are_part_of_their_transaction() {
     ground.end().await;
 }
 
+/// Drivers describe a statement before they carry it out, within the block: that must not count as having looked at rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_chosen_with_parameters() {
+    let ground = Ground::new().await;
+    let (client, other) = (ground.client().await, ground.client().await);
+    client.batch_execute("CREATE TABLE t (id bigint PRIMARY KEY, n integer)").await.expect("made");
+    client.batch_execute("INSERT INTO t SELECT value, 0 FROM generate_series(1, 9)").await.expect("filled");
+    for find in [
+        "SELECT n FROM t WHERE id = $1 FOR UPDATE",
+        "SELECT n FROM t WHERE id + 0 = $1 FOR UPDATE",
+        "SELECT n FROM t WHERE id >= $1 ORDER BY id FETCH FIRST 1 ROWS ONLY FOR UPDATE",
+    ] {
+        client.batch_execute("BEGIN").await.expect("open");
+        let find = client.prepare(find).await.expect("prepared");
+        other.batch_execute("UPDATE t SET n = n + 1").await.expect("by another");
+        let before: i32 = client.query_one(&find, &[&3_i64]).await.expect("a row").get(0);
+        let skipping = "SELECT id FROM t WHERE id < $1 ORDER BY id OFFSET $2 LIMIT $3 FOR UPDATE SKIP LOCKED";
+        let rest = other.query(skipping, &[&6_i64, &1_i64, &3_i64]).await.expect("the others");
+        assert_eq!(rest.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [2, 4, 5]);
+        let held = other.query("SELECT n FROM t WHERE id = $1 FOR UPDATE NOWAIT", &[&3_i64]).await;
+        assert_eq!(held.expect_err("held").code().map(|code| code.code()), Some("55P03"));
+        client.execute("UPDATE t SET n = $1 WHERE id = $2", &[&(before + 10), &3_i64]).await.expect("changed");
+        client.batch_execute("COMMIT").await.expect("over");
+    }
+    assert_eq!(rows(&client, "SELECT n FROM t WHERE id = 3").await, ["33"]);
+    // A narrower number than the key's column is the same number.
+    let narrow =
+        client.prepare_typed("SELECT n FROM t WHERE id = $1 FOR UPDATE", &[Type::INT4]).await.expect("prepared");
+    assert_eq!(client.query_one(&narrow, &[&3_i32]).await.expect("a row").get::<_, i32>(0), 33);
+    let narrow = client.prepare_typed("SELECT n FROM t WHERE id = $1", &[Type::INT2]).await.expect("prepared");
+    assert_eq!(client.query_one(&narrow, &[&3_i16]).await.expect("a row").get::<_, i32>(0), 33);
+    ground.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_of_one_name_beside_parameters() {
     let ground = Ground::new().await;

@@ -1,5 +1,6 @@
 //! What a statement needs, from its tree: all but what its queries read, which is known when their names are looked up.
 
+use crate::locking::Locking;
 use crate::types::{fold, table_name};
 use evenkeel_model::Privilege;
 use evenkeel_pql::ast::{
@@ -79,8 +80,12 @@ fn sql(statement: &ast::Statement) -> Vec<Need> {
         S::Truncate(truncate) => truncate.table_names.iter().flat_map(|target| on(&target.name, Need::Own)).collect(),
         S::CreateView(view) if view.or_replace => on(&view.name, Need::Own),
         S::Vacuum(_) => vec![Need::Shards],
-        S::Query(_)
-        | S::CreateView(_)
+        S::Query(query) => match Locking::of(query) {
+            Ok(Some(locking)) => locking.tables().flat_map(|name| of_privileges(name, &[Privilege::Update])).collect(),
+            // What is wrong with it is said when it is carried out.
+            Ok(None) | Err(_) => Vec::new(),
+        },
+        S::CreateView(_)
         | S::StartTransaction { .. }
         | S::Commit { .. }
         | S::Rollback { .. }

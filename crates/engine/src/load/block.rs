@@ -5,6 +5,7 @@
 //! makes them writes first.
 
 use super::{BulkLoad, TakenIn};
+use crate::commit::ToCommit;
 use crate::copy::Incoming;
 use crate::database::Database;
 use crate::files::RowOrigin;
@@ -236,25 +237,25 @@ impl SessionInner {
         cancel: &Arc<Cancel>,
     ) -> Result<()> {
         let timeout = self.duration(state, "shard_lock_timeout");
-        let Transaction { pin, writes, mut tables, rows: held, loads, coming, .. } = transaction;
+        let Transaction { pin, writes, mut tables, rows: mut held, chosen, loads, coming, .. } = transaction;
         // Whoever takes in files is not to be waited for.
         drop(coming);
+        self.wait_for_holders(state, &mut held, writes.keys()).await?;
         let names: BTreeSet<String> = loads.iter().map(|load| load.name().to_string()).collect();
         tables.retain(|name, _| !names.contains(name));
         let (alone, is_alone) = self.hold_for_loads(&names, &loads, timeout).await?;
         loads.iter().try_for_each(|load| load.is_current(&self.database))?;
         let start = pin.read;
-        let mutations = Arc::unwrap_or_clone(writes);
+        let mut writes = Arc::unwrap_or_clone(writes);
         if is_alone {
             let (database, cancel) = (Arc::clone(&self.database), Arc::clone(cancel));
             return blocking(move || {
                 // Held until it is decided, whoever waits for it.
                 let _kept = (pin, tables, held, alone);
-                database.commit_with_loads(start, mutations.into_mutations(), loads, &cancel, timeout)
+                database.commit_with_loads(start, ToCommit::of(writes, chosen), loads, &cancel, timeout)
             })
             .await;
         }
-        let mut writes = mutations;
         for load in loads {
             let view = ReadView::of(&self.database, start, &Arc::default(), timeout);
             for mutation in load.into_mutations(view, cancel).await? {
@@ -262,7 +263,7 @@ impl SessionInner {
             }
         }
         cancel.shield()?;
-        self.commit_mutations(state, start, writes.into_mutations(), (pin, tables, held, alone)).await
+        self.commit_written(state, start, ToCommit::of(writes, chosen), (pin, tables, held, alone)).await
     }
 
     /// The tables of loads, kept from other writers; or, where others keep them longer than the timeout and the rows are few
