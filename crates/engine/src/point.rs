@@ -52,34 +52,50 @@ fn point_of(
     selection: Option<&ast::Expr>,
 ) -> Option<(Arc<TableHandle>, Vec<KeyPart>)> {
     let [ast::TableWithJoins { relation, joins }] = from else { return None };
-    let ast::TableFactor::Table { name, alias: None, args: None, version: None, sample: None, .. } = relation else {
+    let ast::TableFactor::Table { name, alias, args: None, version: None, sample: None, .. } = relation else {
         return None;
     };
     let table = schemas.tables.get(&table_name(name).ok()?)?;
-    if !joins.is_empty() || table.schema.has_hidden_key() {
+    if !joins.is_empty() || table.schema.has_hidden_key() || alias.as_ref().is_some_and(|a| !a.columns.is_empty()) {
         return None;
     }
+    let named = Named { table, qualifier: alias.as_ref().map_or(table.schema.name.clone(), |alias| fold(&alias.name)) };
     let mut parts = BTreeMap::new();
-    equalities(selection?, table, &mut parts)?;
+    equalities(selection?, &named, &mut parts)?;
     let key = table.key.iter().map(|position| parts.remove(position)).collect::<Option<Vec<_>>>()?;
     parts.is_empty().then(|| (Arc::clone(table), key))
 }
 
-fn equalities(expr: &ast::Expr, table: &TableHandle, parts: &mut BTreeMap<usize, KeyPart>) -> Option<()> {
+/// A table by the name that its columns are qualified with.
+struct Named<'t> {
+    table: &'t TableHandle,
+    qualifier: String,
+}
+
+impl Named<'_> {
+    /// The name of a column, where an expression is nothing else.
+    fn column<'e>(&self, expr: &'e ast::Expr) -> Option<&'e ast::Ident> {
+        match expr {
+            ast::Expr::Identifier(ident) => Some(ident),
+            ast::Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                [qualifier, ident] if fold(qualifier) == self.qualifier => Some(ident),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+fn equalities(expr: &ast::Expr, named: &Named<'_>, parts: &mut BTreeMap<usize, KeyPart>) -> Option<()> {
+    let table = named.table;
     match expr {
-        ast::Expr::Nested(inner) => equalities(inner, table, parts),
+        ast::Expr::Nested(inner) => equalities(inner, named, parts),
         ast::Expr::BinaryOp { left, op: ast::BinaryOperator::And, right } => {
-            equalities(left, table, parts)?;
-            equalities(right, table, parts)
+            equalities(left, named, parts)?;
+            equalities(right, named, parts)
         }
         ast::Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } => {
-            let ident = match left.as_ref() {
-                ast::Expr::Identifier(ident) => ident,
-                ast::Expr::CompoundIdentifier(parts) if parts.len() == 2 && fold(&parts[0]) == table.schema.name => {
-                    &parts[1]
-                }
-                _ => return None,
-            };
+            let ident = named.column(left)?;
             let position = table.position(&fold(ident)).ok().filter(|at| table.key.contains(at))?;
             let value = key_part(right, &table.column(position).column_type)?;
             parts.insert(position, value).is_none().then_some(())
@@ -90,6 +106,12 @@ fn equalities(expr: &ast::Expr, table: &TableHandle, parts: &mut BTreeMap<usize,
 
 /// A literal of just the column's kind; anything that would need a conversion goes the long way.
 fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
+    use ColumnType::Text;
+    if let ast::Expr::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } = expr {
+        let cast = crate::types::column_type(data_type).ok()?;
+        let is_same = cast == *column || matches!((&cast, column), (Text { max_chars: None }, Text { .. }));
+        return if is_same { key_part(expr, column) } else { None };
+    }
     let (value, negative) = match expr {
         ast::Expr::Value(value) => (value, false),
         ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match expr.as_ref() {
@@ -157,7 +179,9 @@ impl Point {
             _ => return None,
         };
         let (table, key) = point_of(schemas, &select.from, selection)?;
-        let (columns, names) = projection(&table, items)?;
+        let alias = select.from.first().and_then(|from| crate::clauses::target(&from.relation).ok()?.1);
+        let qualifier = alias.map_or(table.schema.name.clone(), |alias| fold(&alias));
+        let (columns, names) = projection(&Named { table: &table, qualifier }, items)?;
         let field = |(at, name): (&usize, String)| table.arrow.field(*at).clone().with_name(name);
         let schema = Arc::new(Schema::new(columns.iter().zip(names).map(field).collect::<Vec<_>>()));
         Some(Self { key_types: table.key_types(), table, key, columns, schema })
@@ -254,7 +278,8 @@ fn owned(value: Value<'_>) -> Value<'static> {
     }
 }
 
-fn projection(table: &TableHandle, items: &[ast::SelectItem]) -> Option<(Vec<usize>, Vec<String>)> {
+fn projection(named: &Named<'_>, items: &[ast::SelectItem]) -> Option<(Vec<usize>, Vec<String>)> {
+    let table = named.table;
     let (mut columns, mut names) = (Vec::new(), Vec::new());
     for item in items {
         match item {
@@ -262,12 +287,13 @@ fn projection(table: &TableHandle, items: &[ast::SelectItem]) -> Option<(Vec<usi
                 columns.extend(0..table.visible);
                 names.extend((0..table.visible).map(|at| table.arrow.field(at).name().clone()));
             }
-            ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident)) => {
+            ast::SelectItem::UnnamedExpr(expr) => {
+                let ident = named.column(expr)?;
                 columns.push(table.position(&fold(ident)).ok()?);
                 names.push(fold(ident));
             }
-            ast::SelectItem::ExprWithAlias { expr: ast::Expr::Identifier(ident), alias } => {
-                columns.push(table.position(&fold(ident)).ok()?);
+            ast::SelectItem::ExprWithAlias { expr, alias } => {
+                columns.push(table.position(&fold(named.column(expr)?)).ok()?);
                 names.push(fold(alias));
             }
             _ => return None,
