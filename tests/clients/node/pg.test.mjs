@@ -278,6 +278,19 @@ describe('transactions', () => {
     assert.deepEqual(await values(`SELECT count(*)::integer FROM ${name}`), [[4]]);
   });
 
+  test('a row that one has chosen is left out by another', async () => {
+    const [name, other] = [await table(), await another()];
+    const next = `SELECT id FROM ${name} WHERE id >= $1 ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED`;
+    await other.query('BEGIN');
+    const { rows } = await other.query(next, [1, 1]);
+    assert.equal(rows.length, 1);
+    const left = await values(`SELECT id FROM ${name} ORDER BY id FOR UPDATE SKIP LOCKED`);
+    assert.ok(!left.flat().includes(rows[0].id));
+    await other.query(`DELETE FROM ${name} WHERE id = $1`, [rows[0].id]);
+    await other.query('COMMIT');
+    assert.deepEqual(await values(`SELECT id FROM ${name} ORDER BY id FOR UPDATE NOWAIT`), left);
+  });
+
   test('a failed one takes nothing but rollback', async () => {
     const other = await another();
     await other.query('BEGIN');

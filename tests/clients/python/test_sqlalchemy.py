@@ -131,6 +131,38 @@ def test_a_schema_change_inside_a_block_is_refused(engine):
     assert raised.value.orig.sqlstate == "25001"
 
 
+# ---- Rows that a session holds.
+
+
+def test_a_row_is_read_changed_and_written_back(engine, session):
+    ship = session.get(Ship, 2, with_for_update=True)
+    with orm.Session(engine) as other:
+        with pytest.raises(exc.OperationalError) as raised:
+            other.get(Ship, 2, with_for_update={"nowait": True})
+        assert raised.value.orig.sqlstate == "55P03"
+        other.rollback()
+        free = sa.select(Ship.id).order_by(Ship.id).limit(2).with_for_update(skip_locked=True)
+        assert other.scalars(free).all() == [1, 3]
+    ship.tons += 1
+    session.commit()
+    session.refresh(ship, with_for_update={"read": True, "key_share": True})
+    assert ship.tons == 26
+
+
+def test_rows_of_a_join_are_held(engine, session):
+    query = (
+        sa.select(Ship)
+        .join(Port, Port.code == Ship.port_code)
+        .where(Port.country == "NO")
+        .order_by(Ship.id)
+        .with_for_update(of=Ship, key_share=True)
+    )
+    assert [ship.name for ship in session.scalars(query)] == ["Aurora", "Brig"]
+    with orm.Session(engine) as other:
+        # The ports are not held.
+        assert other.get(Port, "BGO", with_for_update={"nowait": True}).country == "NO"
+
+
 # ---- Reflection.
 
 

@@ -238,6 +238,30 @@ async fn a_block_that_has_looked_around_is_told_what_has_changed() {
     }
 }
 
+/// One row by its key, as clients write it: a block that has looked at nothing else may wait for the next, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_by_their_keys_may_be_chosen_one_after_another() {
+    for query in [
+        "SELECT balance FROM accounts WHERE id = {} FOR UPDATE",
+        "SELECT accounts.balance AS accounts_balance FROM accounts WHERE accounts.id = {}::INTEGER FOR UPDATE OF accounts",
+        "SELECT \"a\".\"balance\" FROM \"accounts\" \"a\" WHERE (\"a\".\"id\" = {}) FOR NO KEY UPDATE",
+        "QUERY accounts WHERE id = {} SELECT balance FOR UPDATE",
+    ] {
+        let choose = |id: u32| query.replace("{}", &id.to_string());
+        let database = accounts(4, 10).await;
+        let (first, second) = (database.session(), database.session());
+        lines(&first, "BEGIN").await;
+        for id in 1..=3 {
+            lines(&second, &format!("UPDATE accounts SET balance = balance + {id} WHERE id = {id}")).await;
+            assert_eq!(lines(&first, &choose(id)).await, [(100 + id).to_string()], "{query}");
+        }
+        // Of a row that it has chosen it knows that it has not changed.
+        assert_eq!(lines(&first, &choose(1)).await, ["101"], "{query}");
+        lines(&first, "UPDATE accounts SET balance = 0 WHERE id = 2").await;
+        lines(&first, "COMMIT").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn circles_are_found_and_a_lost_session_holds_nothing() {
     let database = accounts(4, 20).await;
