@@ -249,7 +249,12 @@ impl SessionInner {
         let query = match statement.kind {
             StatementKind::Sql(inner) => match *inner {
                 ast::Statement::Query(query) => {
-                    Locking::of(&query)?;
+                    if Locking::of(&query)?.is_some() && analyze {
+                        return Err(Error::unsupported(
+                            "EXPLAIN ANALYZE with FOR UPDATE or FOR SHARE is not supported",
+                        )
+                        .with_hint("without the clause it shows the same plan, and holds no rows"));
+                    }
                     crate::parsed::without_locks(&query).into_owned()
                 }
                 ast::Statement::Insert(ast::Insert { source: Some(source), .. }) if !analyze => *source,

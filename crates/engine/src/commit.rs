@@ -29,9 +29,10 @@
 use crate::database::{Database, apply_error};
 use crate::layout::Layout;
 use crate::load::{BlockLoad, TakenIn, publish, settle};
+use crate::row_locks::SessionId;
 use crate::session::Cancel;
 use crate::table::shard_of;
-use crate::transaction::Writes;
+use crate::transaction::{WRITE_BYTES, Writes, bytes_of};
 use evenkeel_model::{Error, Result, ShardId, SqlState, Timestamp};
 use evenkeel_rebalancer::migration::Access;
 use evenkeel_storage::codec::key::table_of;
@@ -44,23 +45,31 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// What a transaction commits over the snapshot that it has read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ToCommit {
     /// What it has written, in ascending order of key.
     pub(crate) mutations: Vec<Mutation>,
     /// Keys of rows that it has chosen (`FOR UPDATE`) and not written.
     pub(crate) chosen: BTreeSet<Vec<u8>>,
+    /// Whose it is: rows that blocks of others hold are not to be written.
+    pub(crate) by: SessionId,
 }
 
 impl ToCommit {
     /// What is nothing but written, in ascending order of key.
-    pub(crate) fn writes(mutations: Vec<Mutation>) -> Self {
-        Self { mutations, chosen: BTreeSet::new() }
+    pub(crate) fn writes(mutations: Vec<Mutation>, by: SessionId) -> Self {
+        Self { mutations, chosen: BTreeSet::new(), by }
     }
 
-    pub(crate) fn of(writes: Writes, mut chosen: BTreeSet<Vec<u8>>) -> Self {
+    pub(crate) fn of(writes: Writes, mut chosen: BTreeSet<Vec<u8>>, by: SessionId) -> Self {
         chosen.retain(|key| writes.get(key).is_none());
-        Self { mutations: writes.into_mutations(), chosen }
+        Self { mutations: writes.into_mutations(), chosen, by }
+    }
+
+    /// About how many bytes there are to be looked at.
+    pub(crate) fn bytes(&self) -> usize {
+        let chosen: usize = self.chosen.iter().map(|key| key.len() + WRITE_BYTES).sum();
+        chosen + self.mutations.iter().map(bytes_of).sum::<usize>()
     }
 }
 
@@ -70,6 +79,7 @@ struct Locked {
     held: Vec<(Arc<Shard>, Vec<Mutation>)>,
     /// What is not written, and must be as it was: registered as if it were.
     chosen: Vec<(Arc<Shard>, Vec<Vec<u8>>)>,
+    by: SessionId,
     /// The outcome is unknown: readers must go on waiting rather than miss a write that may be durable.
     in_doubt: bool,
     since: Instant,
@@ -81,6 +91,11 @@ impl Locked {
         let mut may = true;
         self.each_shard(|shard, keys| may &= shard.may_write(keys.iter().copied()) == Access::Granted);
         may
+    }
+
+    /// The keys that are written.
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.held.iter().flat_map(|(_, mutations)| mutations).map(|mutation| mutation.key.as_slice())
     }
 
     /// Calls `each` with every shard and its registered keys, in order.
@@ -111,7 +126,7 @@ impl Locked {
         let mut mutations: Vec<_> = self.held.drain(..).flat_map(|(_, mutations)| mutations).collect();
         mutations.sort_by(|a, b| a.key.cmp(&b.key));
         let chosen = self.chosen.drain(..).flat_map(|(_, keys)| keys).collect();
-        ToCommit { mutations, chosen }
+        ToCommit { mutations, chosen, by: self.by }
     }
 
     fn let_go(&self) {
@@ -140,6 +155,8 @@ impl Drop for Locked {
 pub(crate) enum Committing {
     Done,
     Logged(oneshot::Receiver<Result<()>>),
+    /// Not begun: another block holds one of the rows.
+    Kept(ToCommit),
 }
 
 impl Committing {
@@ -148,6 +165,7 @@ impl Committing {
     pub(crate) async fn done(self) -> Result<()> {
         match self {
             Self::Done => Ok(()),
+            Self::Kept(_) => Err(Error::internal("a commit was not begun")),
             Self::Logged(receiver) => receiver.await.unwrap_or_else(|_| Err(log_stopped())),
         }
     }
@@ -272,7 +290,8 @@ fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
 
 impl Database {
     /// Commits what was written over a snapshot at `start`. The wait for the disk is the caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
-    /// which get 55P03 also where the disk would be waited for here.
+    /// which get 55P03 also where the disk would be waited for here. Says [`Committing::Kept`], and has done nothing, where another
+    /// block holds one of the rows.
     ///
     /// # Errors
     /// 40001 when another transaction changed one of the rows since `start`, chosen ones too; 55P03 when a row stays locked, or what the
@@ -289,6 +308,10 @@ impl Database {
             return Ok(Committing::Done);
         }
         let locked = self.lock_steadily(written, Instant::now() + patience.unwrap_or_default())?;
+        // Looked at now that the keys are registered: who takes hold of a row from here on finds them, and waits for us.
+        if !self.row_locks.is_quiet() && locked.keys().any(|key| self.row_locks.is_anothers(locked.by, key)) {
+            return Ok(Committing::Kept(locked.give_back()));
+        }
         self.commit_locked(start, durability, locked, patience.is_some())
     }
 
@@ -362,7 +385,8 @@ impl Database {
             by_shard.entry(shard_of(&key, &layout.slots)).or_default().1.push(key);
         }
         let (commit, since) = (InFlight::new(), Instant::now());
-        let mut locked = Locked { commit, held: Vec::new(), chosen: Vec::new(), in_doubt: false, since };
+        let by = written.by;
+        let mut locked = Locked { commit, held: Vec::new(), chosen: Vec::new(), by, in_doubt: false, since };
         for (id, (mutations, chosen)) in by_shard {
             let shard = layout.shard(id)?;
             let mut keys = keys(&mutations);
@@ -616,7 +640,7 @@ mod tests {
         let mut taken = taken.expect("it is taken in");
         assert_eq!(after_a_crash(&database, at("taken in")).await, [0, 3, 3]);
         let mutations = Arc::unwrap_or_clone(writes).into_mutations();
-        let locked = database.lock_steadily(ToCommit::writes(mutations), Instant::now()).expect("nobody else");
+        let locked = database.lock_steadily(ToCommit::writes(mutations, 0), Instant::now()).expect("nobody else");
         assert!(locked.held.len() > 1, "the notes are in several shards");
         let stamp = database.oracle.next().expect("a timestamp");
         prewrite(stamp, pin.read, &locked.held).expect("no conflict");

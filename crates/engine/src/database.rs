@@ -30,7 +30,7 @@ use evenkeel_model::{Error, Result, Setting, Settings, ShardId, SlotBits, SlotMa
 use evenkeel_storage::commit_log::{CommitLog, RecordNumber};
 use evenkeel_storage::{ApplyError, Command, Durability, Shard, Store};
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -440,9 +440,11 @@ impl Database {
 }
 
 impl Database {
-    /// Whether rows of a bulk load became visible after `since`, or may be about to: they may be older than that.
-    pub(crate) fn has_loads_since(&self, since: Timestamp) -> bool {
-        self.loads.read().iter().any(|load| load.commit.is_none_or(|commit| commit > since))
+    /// The tables in which rows of a bulk load became visible after `since`, or may be about to: they may be older than
+    /// that.
+    pub(crate) fn loaded_since(&self, since: Timestamp) -> BTreeSet<TableId> {
+        let loads = self.loads.read();
+        loads.iter().filter(|load| load.commit.is_none_or(|commit| commit > since)).map(|load| load.table).collect()
     }
 }
 

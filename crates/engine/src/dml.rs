@@ -6,7 +6,7 @@
 
 use crate::changes::{Changes, Defaults, column_value, with_columns};
 use crate::clauses::{all_columns, assignments, conflict, insert_columns, item, select, table_with_joins, target};
-use crate::commit::ToCommit;
+use crate::commit::{Committing, ToCommit};
 use crate::error::{arrow_error, query_error};
 use crate::evaluate::Checks;
 use crate::load::BulkLoad;
@@ -20,7 +20,7 @@ use crate::session::{SessionInner, SessionState};
 use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
 use crate::table_locks::TableLock;
-use crate::transaction::{self, Writes};
+use crate::transaction::Writes;
 use crate::types::table_name;
 use crate::values::{default_of, exact_literals, with_defaults};
 use crate::view::ReadView;
@@ -313,7 +313,7 @@ impl SessionInner {
         self.wait_for_holders(state, &mut held, writes.keys()).await?;
         output.cancel.check()?;
         output.cancel.shield()?;
-        self.commit_written(state, start, ToCommit::writes(writes.into_mutations()), ()).await
+        self.commit_written(state, start, ToCommit::writes(writes.into_mutations(), self.id), held, ()).await
     }
 
     /// Waits for the blocks of others that hold one of these rows, and holds it then, in `held`: what a block has changed by
@@ -330,35 +330,50 @@ impl SessionInner {
         if self.database.row_locks.is_quiet() {
             return Ok(());
         }
-        held.hold_after_others(keys.map(Vec::as_slice), self.duration(state, "shard_lock_timeout")).await
+        held.hold_after_others(keys, self.duration(state, "shard_lock_timeout")).await
     }
 
-    /// Commits what was written over a snapshot at `start`. `kept` is let go of once the commit is on its way, whoever waits
-    /// for it.
+    /// Commits what was written over a snapshot at `start`. `held` are the rows that it holds; they and what is `kept` are let
+    /// go of once the commit is over, or is on its way, whoever waits for it.
     pub(crate) async fn commit_written(
         &self,
         state: &SessionState,
         start: Timestamp,
         written: ToCommit,
+        mut held: HeldRows,
         kept: impl Send + 'static,
     ) -> Result<()> {
         let (timeout, durability) = (self.duration(state, "shard_lock_timeout"), self.durability(state));
-        let database = Arc::clone(&self.database);
-        let commit = move |written, patience| database.commit(start, written, durability, patience);
+        let (mut written, mut kept) = (written, Some(kept));
         // Only what is much, or waits for somebody else's commit, is worth a thread that can wait.
-        let bytes: usize = written.mutations.iter().map(transaction::bytes_of).sum();
-        if bytes <= COMMITTED_HERE_BYTES_MAX {
-            match commit(written.clone(), None) {
-                Err(error) if error.state == SqlState::LockNotAvailable => {}
-                outcome => return outcome?.done().await,
+        let mut is_here = written.bytes() <= COMMITTED_HERE_BYTES_MAX;
+        loop {
+            let committing = if is_here {
+                match self.database.commit(start, written.clone(), durability, None) {
+                    Err(error) if error.state == SqlState::LockNotAvailable => {
+                        is_here = false;
+                        continue;
+                    }
+                    committing => committing?,
+                }
+            } else {
+                let (database, held_back) = (Arc::clone(&self.database), kept.take());
+                let committing = blocking(move || {
+                    let committing = database.commit(start, written, durability, Some(timeout))?;
+                    Ok((committing, held_back))
+                });
+                let (committing, given_back) = committing.await?;
+                kept = given_back;
+                committing
+            };
+            match committing {
+                Committing::Kept(back) => {
+                    held.hold_after_others(back.mutations.iter().map(|mutation| &mutation.key), timeout).await?;
+                    written = back;
+                }
+                committing => return committing.done().await,
             }
         }
-        let committing = blocking(move || {
-            let committing = commit(written, Some(timeout));
-            drop(kept);
-            committing
-        });
-        committing.await?.done().await
     }
 
     /// What RETURNING asks for, computed while nothing is changed yet: it may fail.

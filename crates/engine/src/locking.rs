@@ -16,17 +16,17 @@
 
 use crate::clauses::item;
 use crate::error::{arrow_error, query_error};
+use crate::naming::output_name;
 use crate::output::{Event, Output};
 use crate::point::Point;
 use crate::row_locks::HeldRows;
 use crate::session::{SessionInner, SessionState};
 use crate::spelling::limit_instead_of_fetch;
-use crate::statement::Outcome;
+use crate::statement::{Outcome, blocking};
 use crate::table::TableHandle;
 use crate::table_locks::TableLock;
 use crate::transaction::WRITE_BYTES;
-use crate::types::{fold, last_name};
-use crate::view::ReadView;
+use crate::types::{fold, last_name, table_name};
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
@@ -42,6 +42,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Rows that are looked at before others get their turn.
+const ROWS_AT_ONCE: usize = 256;
 /// How often a query is asked again because rows of its answer have changed, or were skipped.
 const ATTEMPTS_MAX: usize = 50;
 
@@ -61,7 +63,6 @@ pub(crate) struct Locking {
     /// The clause, as it is called in messages.
     clause: String,
     targets: Vec<Target>,
-    patience: Patience,
 }
 
 /// A table of which rows are chosen, by the name that the query has for it.
@@ -69,6 +70,7 @@ pub(crate) struct Locking {
 struct Target {
     table: ast::ObjectName,
     qualifier: ast::Ident,
+    patience: Patience,
 }
 
 impl Locking {
@@ -97,40 +99,60 @@ impl Locking {
         let ctes: BTreeSet<String> =
             query.with.iter().flat_map(|with| &with.cte_tables).map(|cte| fold(&cte.alias.name)).collect();
         let mut relations = Vec::new();
-        select.from.iter().for_each(|table| relations_of(table, false, &mut relations));
+        select.from.iter().for_each(|table| relations_of(table, Side::Inner, &mut relations));
         let mut targets: Vec<Target> = Vec::new();
         for lock in &query.locks {
             let named = lock.of.as_ref().map(last_name);
+            let patience = match lock.nonblock {
+                None => Patience::Wait,
+                Some(ast::NonBlock::SkipLocked) => Patience::Skip,
+                Some(ast::NonBlock::Nowait) => Patience::Fail,
+            };
             let mut is_found = false;
-            for (factor, is_outer) in &relations {
+            for (factor, side) in &relations {
                 let name = name_of(factor);
                 if named.is_some() && name.as_ref().map(fold) != named {
                     continue;
                 }
                 is_found = true;
+                let only_named = |what| named.as_ref().map(|_| what);
                 let misfit = match factor {
-                    TableFactor::Derived { .. } => Some("a query in FROM"),
+                    _ if *side == Side::Asked => only_named("the side of a SEMI or ANTI JOIN that has no columns"),
                     TableFactor::Table { name, args: None, .. }
                         if name.0.len() == 1 && ctes.contains(&last_name(name)) =>
                     {
-                        named.as_ref().map(|_| "a query of WITH")
+                        only_named("a query of WITH")
                     }
-                    TableFactor::Table { args: None, version: None, sample: None, .. } if *is_outer => {
+                    TableFactor::Table { args: None, version: None, sample: None, .. } if *side == Side::Outer => {
                         Some("the side of an outer join that may have no row")
                     }
                     TableFactor::Table { name: table, args: None, version: None, sample: None, .. } => {
                         let qualifier = name.ok_or_else(|| Error::internal("a table without a name"))?;
-                        if targets.iter().all(|target| target.qualifier != qualifier) {
-                            targets.push(Target { table: table.clone(), qualifier });
+                        match targets.iter_mut().find(|target| target.qualifier == qualifier) {
+                            Some(target) => target.patience = target.patience.max(patience),
+                            None => targets.push(Target { table: table.clone(), qualifier, patience }),
                         }
                         continue;
                     }
                     TableFactor::Table { args: None, .. } => Some("a table as it was, or a sample of it"),
-                    // What a function makes up is nobody else's.
-                    _ => named.as_ref().map(|_| "a function"),
+                    // What a function or VALUES make up is nobody else's.
+                    TableFactor::Table { .. }
+                    | TableFactor::Function { .. }
+                    | TableFactor::TableFunction { .. }
+                    | TableFactor::UNNEST { .. } => only_named("a function"),
+                    TableFactor::Derived { subquery, .. } if matches!(*subquery.body, SetExpr::Values(_)) => {
+                        only_named("VALUES")
+                    }
+                    _ => Some("a query or a join with a name in FROM"),
                 };
                 if let Some(misfit) = misfit {
-                    return Err(refused(&clause, misfit));
+                    let refused = refused(&clause, misfit);
+                    return Err(match named {
+                        Some(_) => refused,
+                        None => {
+                            refused.with_hint(format!("{clause} OF t, … names the tables whose rows are to be held"))
+                        }
+                    });
                 }
             }
             if let Some(named) = named.filter(|_| !is_found) {
@@ -139,13 +161,12 @@ impl Locking {
                     .with_hint("OF takes the names that tables have in the query: their aliases, if they have any"));
             }
         }
-        let patience = |lock: &ast::LockClause| match lock.nonblock {
-            None => Patience::Wait,
-            Some(ast::NonBlock::SkipLocked) => Patience::Skip,
-            Some(ast::NonBlock::Nowait) => Patience::Fail,
-        };
-        let patience = query.locks.iter().map(patience).max().unwrap_or(Patience::Wait);
-        Ok(Some(Self { clause, targets, patience }))
+        Ok(Some(Self { clause, targets }))
+    }
+
+    /// Whether rows may be left out because others hold them.
+    fn skips(&self) -> bool {
+        self.targets.iter().any(|target| target.patience == Patience::Skip)
     }
 
     /// The tables whose rows are chosen.
@@ -197,7 +218,13 @@ fn folded(query: &ast::Query) -> std::result::Result<Cow<'_, ast::Query>, &'stat
                     },
                 });
             }
-            ast::PipeOperator::Select { exprs } if is_whole => select.projection = exprs,
+            ast::PipeOperator::Select { exprs } if is_whole => {
+                // Sorted by what the tables have; in one SELECT a name means the answer's column first.
+                if folded.order_by.as_ref().is_some_and(|order| renames(&exprs, order)) {
+                    return Err("a SELECT behind ORDER BY that gives its columns other values");
+                }
+                select.projection = exprs;
+            }
             ast::PipeOperator::OrderBy { exprs } if !is_cut => {
                 folded.order_by = Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(exprs), interpolate: None });
             }
@@ -211,6 +238,37 @@ fn folded(query: &ast::Query) -> std::result::Result<Cow<'_, ast::Query>, &'stat
         }
     }
     Ok(Cow::Owned(folded))
+}
+
+/// Whether an ORDER BY would mean something else with these items: by a name that an item has, or a number.
+fn renames(items: &[ast::SelectItem], order: &ast::OrderBy) -> bool {
+    let ast::OrderByKind::Expressions(keys) = &order.kind else { return true };
+    let mut names = BTreeSet::new();
+    for key in keys {
+        if matches!(key.expr, Expr::Value(_)) {
+            return true;
+        }
+        let _ = ast::visit_expressions(&key.expr, |expr| {
+            match expr {
+                Expr::Identifier(name) => drop(names.insert(fold(name))),
+                Expr::CompoundIdentifier(parts) => names.extend(parts.last().map(fold)),
+                _ => {}
+            }
+            std::ops::ControlFlow::<()>::Continue(())
+        });
+    }
+    let column = |expr: &Expr| match expr {
+        Expr::Identifier(name) => Some(fold(name)),
+        Expr::CompoundIdentifier(parts) => parts.last().map(fold),
+        _ => None,
+    };
+    items.iter().any(|item| match item {
+        ast::SelectItem::UnnamedExpr(expr) | ast::SelectItem::ExprWithAlias { expr, .. } => {
+            let name = output_name(item);
+            name != column(expr) && name.is_some_and(|name| names.contains(&name))
+        }
+        _ => false,
+    })
 }
 
 fn refused(clause: &str, what: &str) -> Error {
@@ -229,29 +287,42 @@ fn name_of(factor: &TableFactor) -> Option<ast::Ident> {
     }
 }
 
-/// The relations of FROM, and which of them may have no row in a row of the answer.
-fn relations_of<'f>(table: &'f ast::TableWithJoins, is_outer: bool, found: &mut Vec<(&'f TableFactor, bool)>) {
+/// How a relation stands in FROM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    /// With a row in every row of the answer.
+    Inner,
+    /// A row of the answer may have none of it.
+    Outer,
+    /// Only asked whether there is a row.
+    Asked,
+}
+
+/// The relations of FROM.
+fn relations_of<'f>(table: &'f ast::TableWithJoins, side: Side, found: &mut Vec<(&'f TableFactor, Side)>) {
     use ast::JoinOperator as J;
     let first = found.len();
-    factor_of(&table.relation, is_outer, found);
+    factor_of(&table.relation, side, found);
     for join in &table.joins {
         let (left, right) = match &join.join_operator {
-            J::Left(_) | J::LeftOuter(_) | J::OuterApply => (false, true),
-            J::Right(_) | J::RightOuter(_) => (true, false),
-            J::FullOuter(_) => (true, true),
-            _ => (false, false),
+            J::Left(_) | J::LeftOuter(_) | J::OuterApply => (Side::Inner, Side::Outer),
+            J::Right(_) | J::RightOuter(_) => (Side::Outer, Side::Inner),
+            J::FullOuter(_) => (Side::Outer, Side::Outer),
+            J::Semi(_) | J::LeftSemi(_) | J::Anti(_) | J::LeftAnti(_) => (Side::Inner, Side::Asked),
+            J::RightSemi(_) | J::RightAnti(_) => (Side::Asked, Side::Inner),
+            _ => (Side::Inner, Side::Inner),
         };
-        if left {
-            found[first..].iter_mut().for_each(|(_, is_outer)| *is_outer = true);
+        if left != Side::Inner {
+            found[first..].iter_mut().for_each(|(_, side)| *side = left);
         }
-        factor_of(&join.relation, is_outer || right, found);
+        factor_of(&join.relation, if right == Side::Inner { side } else { right }, found);
     }
 }
 
-fn factor_of<'f>(factor: &'f TableFactor, is_outer: bool, found: &mut Vec<(&'f TableFactor, bool)>) {
+fn factor_of<'f>(factor: &'f TableFactor, side: Side, found: &mut Vec<(&'f TableFactor, Side)>) {
     match factor {
-        TableFactor::NestedJoin { table_with_joins, alias: None } => relations_of(table_with_joins, is_outer, found),
-        factor => found.push((factor, is_outer)),
+        TableFactor::NestedJoin { table_with_joins, alias: None } => relations_of(table_with_joins, side, found),
+        factor => found.push((factor, side)),
     }
 }
 
@@ -282,7 +353,8 @@ impl Window {
 
     /// Rows that are enough where so many are left out.
     fn enough(self, left_out: u64) -> Option<u64> {
-        self.limit.map(|limit| limit.saturating_add(self.offset).saturating_add(left_out))
+        let rows = |limit: u64| limit.saturating_add(self.offset).saturating_add(left_out);
+        self.limit.map(|limit| rows(limit).min(i64::MAX as u64))
     }
 }
 
@@ -323,17 +395,45 @@ struct Held {
     skipped: u64,
 }
 
+/// A choice that is being made.
+struct Choice<'c> {
+    locking: &'c Locking,
+    /// Of each target.
+    tables: &'c [Arc<TableHandle>],
+    window: Option<Window>,
+    timeout: Duration,
+    /// Rows that a statement outside of a block holds.
+    own: HeldRows,
+    /// Rows that were not held before.
+    newly: BTreeSet<Vec<u8>>,
+    /// Rows that are left out because they are others by now, and the snapshot can't rise.
+    stale: BTreeSet<Vec<u8>>,
+}
+
 impl SessionInner {
     /// Carries out a query with a locking clause.
     pub(crate) async fn locking_query(
         &self,
         state: &mut SessionState,
-        mut query: ast::Query,
+        query: ast::Query,
         locking: &Locking,
         text: &str,
         output: &Output,
     ) -> Result<Outcome> {
-        query = folded(&query).map_err(|what| refused(&locking.clause, what))?.into_owned();
+        let outcome = self.choose(state, query, locking, text, output).await;
+        // A block may go on from a savepoint, and an error tells it something of the rows.
+        outcome.inspect_err(|_| drop(self.view(state)))
+    }
+
+    async fn choose(
+        &self,
+        state: &mut SessionState,
+        query: ast::Query,
+        locking: &Locking,
+        text: &str,
+        output: &Output,
+    ) -> Result<Outcome> {
+        let mut query = folded(&query).map_err(|what| refused(&locking.clause, what))?.into_owned();
         query.locks.clear();
         let (tables, guards) = self.targets(state, locking, text).await?;
         let schemas = self.database.schemas();
@@ -344,35 +444,44 @@ impl SessionInner {
         }
         let (_, outline) = self.outline(self.names_unread(state), query.clone(), text).await?;
         locking.check(&outline)?;
-        // For a block until it ends, otherwise as long as this statement.
-        let mut own = self.database.row_locks.block(self.id);
-        let timeout = self.duration(state, "shard_lock_timeout");
-        let window = match locking.patience {
-            Patience::Skip => Some(Window::take(&mut query)?),
-            Patience::Wait | Patience::Fail => None,
+        let mut choice = Choice {
+            locking,
+            tables: &tables,
+            window: if locking.skips() { Some(Window::take(&mut query)?) } else { None },
+            timeout: self.duration(state, "shard_lock_timeout"),
+            own: self.database.row_locks.block(self.id),
+            newly: BTreeSet::new(),
+            stale: BTreeSet::new(),
         };
         let mut left_out = self.database.row_locks.count() as u64;
         for _ in 0..ATTEMPTS_MAX {
-            output.cancel.check()?;
-            let enough = window.and_then(|window| window.enough(left_out));
+            let enough = choice.window.and_then(|window| window.enough(left_out));
             let asked = self.ask(state, &query, enough, locking, &tables, text).await?;
-            let held = self.hold_answer(state, &mut own, &asked, &tables, locking, window, timeout).await?;
-            if let Some(changed) = self.changed(&held.keys, asked.read, timeout)? {
+            let held = choice.hold(state, &asked, output).await?;
+            let changed = self.changed(&held.keys, asked.read, choice.timeout, output).await?;
+            if let Some(first) = changed.first() {
                 let may_rise = match &mut state.transaction {
-                    Some(transaction) => self.renew(transaction, timeout)?,
+                    Some(transaction) => self.renew(transaction, choice.timeout)?,
                     None => true,
                 };
+                if !may_rise && locking.targets.iter().any(|target| target.patience != Patience::Skip) {
+                    return Err(self.database.explain(ApplyError::Conflict { key: first.clone() }));
+                }
                 if !may_rise {
-                    return Err(self.database.explain(ApplyError::Conflict { key: changed }));
+                    left_out += changed.len() as u64;
+                    choice.stale.extend(changed);
                 }
                 continue;
             }
-            let is_short = window.and_then(|window| window.limit).is_some_and(|limit| held.rows < limit);
+            let is_short = choice.window.and_then(|window| window.limit).is_some_and(|limit| held.rows < limit);
             if is_short && held.skipped > 0 && enough.is_some_and(|enough| asked.rows >= enough) {
                 // Others took hold of more rows than there were when it was asked.
                 left_out = (left_out + held.skipped).saturating_mul(2);
                 continue;
             }
+            // What an answer had that was not given is in nobody's way.
+            let rows = rows_held(state, &mut choice.own);
+            choice.newly.difference(&held.keys).for_each(|key| rows.let_go(key));
             if let Some(transaction) = &mut state.transaction {
                 transaction.reads.lock().note_more();
                 transaction.chosen.extend(held.keys);
@@ -410,9 +519,9 @@ impl SessionInner {
             return Ok(None);
         }
         point.permit(&state.identity, &schemas)?;
-        let rows = self.choose_row(state, point, parameters, locking, output).await?;
+        let rows = self.choose_row(state, point, parameters, locking, output).await;
         drop(guards);
-        Ok(Some(rows))
+        rows.map(Some).inspect_err(|_| drop(self.view(state)))
     }
 
     /// The tables whose rows are chosen, kept from changing; for a block until it ends, otherwise as long as the guards live.
@@ -422,8 +531,14 @@ impl SessionInner {
         locking: &Locking,
         text: &str,
     ) -> Result<(Vec<Arc<TableHandle>>, Vec<Option<TableLock>>)> {
-        let (mut tables, mut guards) = (Vec::new(), Vec::new());
+        let (mut tables, mut guards) = (Vec::<Arc<TableHandle>>::new(), Vec::new());
         for target in &locking.targets {
+            // One lock for each: who waits for its second would wait behind somebody who waits for the first.
+            let named = table_name(&target.table)?;
+            if let Some(again) = tables.iter().find(|table| table.schema.name == named) {
+                tables.push(Arc::clone(again));
+                continue;
+            }
             let (table, guard) = self.writable(state, &target.table, text).await?;
             if table.schema.has_hidden_key() {
                 let name = &table.schema.name;
@@ -458,16 +573,17 @@ impl SessionInner {
             nobody().await?;
             return Ok(0);
         };
+        let patience = locking.targets.first().map_or(Patience::Wait, |target| target.patience);
         let timeout = self.duration(state, "shard_lock_timeout");
         let mut own = self.database.row_locks.block(self.id);
         let rows = rows_held(state, &mut own);
         let is_new = !rows.holds(&key);
-        if !take_hold(rows, &key, locking.patience, timeout, &point.table).await? {
+        if !take_hold(rows, &key, patience, timeout, &point.table).await? {
             nobody().await?;
             return Ok(0);
         }
         if let Some(transaction) = &mut state.transaction {
-            let is_newer = self.changed(std::iter::once(&key), transaction.start(), timeout)?.is_some();
+            let is_newer = self.database.has_changed(&key, transaction.start(), timeout)?;
             if is_newer && !self.renew(transaction, timeout)? {
                 return Err(self.database.explain(ApplyError::Conflict { key }));
             }
@@ -533,41 +649,60 @@ impl SessionInner {
         Ok(Asked { schema, batches, read, rows })
     }
 
-    /// Holds the rows of an answer, in its order.
-    #[expect(clippy::too_many_arguments, reason = "each is a part of the statement")]
-    async fn hold_answer(
+    /// The rows that are others now than they were at a time.
+    async fn changed(
         &self,
-        state: &mut SessionState,
-        own: &mut HeldRows,
-        asked: &Asked,
-        tables: &[Arc<TableHandle>],
-        locking: &Locking,
-        window: Option<Window>,
+        keys: &BTreeSet<Vec<u8>>,
+        since: Timestamp,
         timeout: Duration,
-    ) -> Result<Held> {
-        let offset = window.map_or(0, |window| window.offset);
-        let limit = window.and_then(|window| window.limit).unwrap_or(u64::MAX);
+        output: &Output,
+    ) -> Result<BTreeSet<Vec<u8>>> {
+        let (database, cancel) = (Arc::clone(&self.database), Arc::clone(&output.cancel));
+        let look = move |keys: &BTreeSet<Vec<u8>>| {
+            let mut changed = BTreeSet::new();
+            for (at, key) in keys.iter().enumerate() {
+                if at % ROWS_AT_ONCE == 0 {
+                    cancel.check()?;
+                }
+                if database.has_changed(key, since, timeout)? {
+                    changed.insert(key.clone());
+                }
+            }
+            Ok(changed)
+        };
+        if keys.len() <= ROWS_AT_ONCE {
+            return look(keys);
+        }
+        let keys = keys.clone();
+        blocking(move || look(&keys)).await
+    }
+}
+
+impl Choice<'_> {
+    /// Holds the rows of an answer, in its order.
+    async fn hold(&mut self, state: &mut SessionState, asked: &Asked, output: &Output) -> Result<Held> {
+        let offset = self.window.map_or(0, |window| window.offset);
+        let limit = self.window.and_then(|window| window.limit).unwrap_or(u64::MAX);
         let mut held = Held { chosen: Vec::new(), keys: BTreeSet::new(), rows: 0, skipped: 0 };
         let mut passed = 0;
         for batch in &asked.batches {
-            let keys = keys_of(batch, asked.schema.fields().len(), tables)?;
+            let keys = keys_of(batch, asked.schema.fields().len(), self.tables)?;
             let mut chosen = vec![false; batch.num_rows()];
             for (row, chosen) in chosen.iter_mut().enumerate() {
+                if row % ROWS_AT_ONCE == 0 {
+                    output.cancel.check()?;
+                    tokio::task::yield_now().await;
+                }
                 if held.rows == limit {
                     break;
                 }
-                let mut is_held = true;
-                for (keys, table) in keys.iter().zip(tables) {
-                    let rows = rows_held(state, own);
-                    is_held = take_hold(rows, &keys[row], locking.patience, timeout, table).await?;
-                    if !is_held {
-                        break;
-                    }
-                    held.keys.insert(keys[row].clone());
-                }
-                if !is_held {
+                let of_row: Vec<&Vec<u8>> = keys.iter().map(|keys| &keys[row]).collect();
+                if !self.hold_row(state, &of_row).await? {
                     held.skipped += 1;
-                } else if passed < offset {
+                    continue;
+                }
+                held.keys.extend(of_row.into_iter().cloned());
+                if passed < offset {
                     passed += 1;
                 } else {
                     *chosen = true;
@@ -579,20 +714,22 @@ impl SessionInner {
         Ok(held)
     }
 
-    /// A row that is another now than it was at a time, if there is one.
-    fn changed<'k>(
-        &self,
-        keys: impl IntoIterator<Item = &'k Vec<u8>>,
-        since: Timestamp,
-        timeout: Duration,
-    ) -> Result<Option<Vec<u8>>> {
-        let now = ReadView::latest(&self.database, timeout);
-        for key in keys {
-            if !now.is_unchanged(key, since)? {
-                return Ok(Some(key.clone()));
+    /// Holds what one row of the answer is made of; `false` where that is to be left out.
+    async fn hold_row(&mut self, state: &mut SessionState, keys: &[&Vec<u8>]) -> Result<bool> {
+        if keys.iter().any(|key| self.stale.contains(*key)) {
+            return Ok(false);
+        }
+        for ((key, table), target) in keys.iter().zip(self.tables).zip(&self.locking.targets) {
+            let rows = rows_held(state, &mut self.own);
+            let is_new = !rows.holds(key);
+            if !take_hold(rows, key, target.patience, self.timeout, table).await? {
+                return Ok(false);
+            }
+            if is_new {
+                self.newly.insert((*key).clone());
             }
         }
-        Ok(None)
+        Ok(true)
     }
 }
 
@@ -650,11 +787,14 @@ fn keys_of(batch: &RecordBatch, width: usize, tables: &[Arc<TableHandle>]) -> Re
 mod tests {
     //! What COMMIT says where holding the rows was of no help.
 
+    use crate::commit::{Committing, ToCommit};
     use crate::database::{Database, OpenOptions};
     use crate::session::Session;
     use evenkeel_model::{Result, SqlState};
+    use evenkeel_storage::{Durability, InFlight, Mutation, Operation};
     use futures::StreamExt;
     use std::sync::Arc;
+    use std::time::Instant;
 
     async fn run(session: &Session, statement: &str) -> Result<()> {
         let mut answer = session.execute(statement, &[]);
@@ -718,6 +858,42 @@ mod tests {
             run(&other, "UPDATE t SET v = 'old'").await.expect("all rows can be changed");
             run(&other, "DELETE FROM t WHERE id > 99").await.expect("all rows can be deleted");
         }
+        database.close();
+    }
+
+    /// Whoever takes hold of a row waits for the commit that was about to change it, and whoever commits a change looks again
+    /// who holds the row once it can't be taken hold of unseen.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn holders_and_writers_of_a_row_find_each_other() {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let database = opened(&place.path().join("data")).await;
+        let (session, other) = (Session::new(&database, "chooses"), Session::new(&database, "looks"));
+        let choose = "SELECT v FROM t WHERE id = 7 FOR UPDATE";
+        run(&other, "BEGIN").await.expect("a block");
+        run(&other, choose).await.expect(choose);
+        let chosen =
+            other.inner.state.lock().await.transaction.as_ref().and_then(|block| block.chosen.first().cloned());
+        let key = chosen.expect("one row");
+        let written = || {
+            let mutation = Mutation { key: key.clone(), operation: Operation::Delete };
+            ToCommit::writes(vec![mutation], session.id())
+        };
+        let start = database.oracle.read();
+        let committing = database.commit(start, written(), Durability::Buffered, None).expect("no error");
+        assert!(matches!(committing, Committing::Kept(back) if back.mutations == written().mutations));
+        run(&other, "ROLLBACK").await.expect("the end");
+
+        let (commit, shard) = (InFlight::new(), Arc::clone(database.layout().shard_of(&key).expect("a shard")));
+        shard.locks().acquire(&[&key], &commit, Instant::now()).expect("nobody else");
+        run(&session, "BEGIN").await.expect("a block");
+        let waiting = tokio::spawn(async move { run(&session, choose).await });
+        while database.row_locks.is_quiet() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        commit.finish();
+        shard.locks().release(&[&key], &commit);
+        waiting.await.expect("no panic").expect("it is over");
         database.close();
     }
 }

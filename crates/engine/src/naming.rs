@@ -165,6 +165,14 @@ fn all_of(item: &ast::SelectItem) -> Option<String> {
     }
 }
 
+/// The name that an item has in the answer; `None` for what is several columns.
+pub(crate) fn output_name(item: &ast::SelectItem) -> Option<String> {
+    given(item).or_else(|| match item {
+        ast::SelectItem::UnnamedExpr(expr) => Some(name(expr)),
+        _ => None,
+    })
+}
+
 /// The name that an item has anyway.
 fn given(item: &ast::SelectItem) -> Option<String> {
     match item {

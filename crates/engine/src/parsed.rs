@@ -6,7 +6,7 @@ use crate::measures::StatementClass;
 use crate::naming::name_columns;
 use crate::output::Output;
 use crate::parameters::{bind, field_type, settle_series};
-use crate::point::{Point, PointUpdate};
+use crate::point::{Point, PointUpdate, holds};
 use crate::row_insert::RowInsert;
 use crate::session::{Answer, Session, SessionInner, SessionState, Work, shown};
 use crate::statement::Outcome;
@@ -433,20 +433,13 @@ impl SessionInner {
 /// The types of a point's parameters, as the client declares them where it does; `None` where one is not known, or would have
 /// to be rounded or cut off to be part of a key.
 fn declared_types(columns: Vec<Option<ColumnType>>, declared: &[Option<ColumnType>]) -> Option<Vec<ColumnType>> {
-    let size = |column: &ColumnType| match column {
-        ColumnType::SmallInt => Some(2),
-        ColumnType::Integer => Some(4),
-        ColumnType::BigInt => Some(8),
-        _ => None,
-    };
     if declared.len() > columns.len() {
         return None;
     }
     let one = |(at, column): (usize, Option<ColumnType>)| {
         let column = column?;
         let Some(declared) = declared.get(at).cloned().flatten() else { return Some(column) };
-        let is_wider = || size(&declared).zip(size(&column)).is_some_and(|(declared, column)| declared <= column);
-        (declared == column || is_wider()).then_some(declared)
+        holds(&column, &declared).then_some(declared)
     };
     columns.into_iter().enumerate().map(one).collect()
 }

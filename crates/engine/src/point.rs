@@ -13,7 +13,7 @@ use crate::output::{Event, Output};
 use crate::session::{SessionInner, SessionState, note_read};
 use crate::table::TableHandle;
 use crate::transaction::Transaction;
-use crate::types::{fold, table_name};
+use crate::types::{fold, last_name, table_name};
 use crate::view::ReadView;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -121,6 +121,10 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
         _ => return None,
     };
     if let ast::Value::Placeholder(name) = &value.value {
+        // What a fraction is compared with is the planner's to say.
+        if matches!(column, ColumnType::Real | ColumnType::Double | ColumnType::Decimal { .. }) {
+            return None;
+        }
         let number: usize = name.strip_prefix('$')?.parse().ok()?;
         return (!negative && number > 0).then(|| KeyPart::Parameter(number - 1));
     }
@@ -150,7 +154,7 @@ impl Point {
         else {
             return None;
         };
-        if query.limit_clause.is_some() || !query.locks.is_empty() {
+        if !leaves_one(query.limit_clause.as_ref()) || !query.locks.is_empty() {
             return None;
         }
         let ast::SetExpr::Select(select) = body.as_ref() else { return None };
@@ -278,12 +282,32 @@ fn owned(value: Value<'_>) -> Value<'static> {
     }
 }
 
+/// Whether a LIMIT leaves the only row there is.
+fn leaves_one(limit: Option<&ast::LimitClause>) -> bool {
+    let Some(limit) = limit else { return true };
+    let ast::LimitClause::LimitOffset { limit: Some(ast::Expr::Value(rows)), offset: None, limit_by } = limit else {
+        return false;
+    };
+    limit_by.is_empty()
+        && matches!(&rows.value, ast::Value::Number(rows, _) if rows.parse::<i64>().is_ok_and(|n| n > 0))
+}
+
 fn projection(named: &Named<'_>, items: &[ast::SelectItem]) -> Option<(Vec<usize>, Vec<String>)> {
     let table = named.table;
     let (mut columns, mut names) = (Vec::new(), Vec::new());
+    let is_own = |kind: &ast::SelectItemQualifiedWildcardKind| {
+        matches!(kind, ast::SelectItemQualifiedWildcardKind::ObjectName(name)
+            if name.0.len() == 1 && last_name(name) == named.qualifier)
+    };
     for item in items {
         match item {
             ast::SelectItem::Wildcard(options) if *options == ast::WildcardAdditionalOptions::default() => {
+                columns.extend(0..table.visible);
+                names.extend((0..table.visible).map(|at| table.arrow.field(at).name().clone()));
+            }
+            ast::SelectItem::QualifiedWildcard(kind, options)
+                if is_own(kind) && *options == ast::WildcardAdditionalOptions::default() =>
+            {
                 columns.extend(0..table.visible);
                 names.extend((0..table.visible).map(|at| table.arrow.field(at).name().clone()));
             }
@@ -443,7 +467,7 @@ impl SessionInner {
         let mut held = self.database.row_locks.block(self.id);
         self.wait_for_holders(state, &mut held, std::iter::once(&mutation.key)).await?;
         output.cancel.shield()?;
-        self.commit_written(state, view.read, ToCommit::writes(vec![mutation]), ()).await
+        self.commit_written(state, view.read, ToCommit::writes(vec![mutation], self.id), held, ()).await
     }
 }
 
@@ -481,13 +505,14 @@ impl PointUpdate {
         // The planner compares a parameter of another type in the wider of the two.
         let keys = key.iter().zip(table.key_types());
         let is_exact = |(part, column): (&KeyPart, ColumnType)| match part {
-            KeyPart::Parameter(number) => parameters.get(*number).is_none_or(|declared| *declared == column),
+            KeyPart::Parameter(number) => parameters.get(*number).is_none_or(|declared| holds(&column, declared)),
             KeyPart::Known(_) => true,
         };
         if !keys.into_iter().all(is_exact) {
             return Ok(None);
         }
-        let set = crate::clauses::assignments(&table, &update.assignments, text)?;
+        let mut set = crate::clauses::assignments(&table, &update.assignments, text)?;
+        set.iter_mut().for_each(|(_, value)| drop_idle_cast(value, parameters));
         let plain = |value: &ast::Expr| is_plain(value, parameters.len());
         if set.iter().any(|(position, value)| table.key.contains(position) || !plain(value)) {
             return Ok(None);
@@ -587,6 +612,36 @@ pub(crate) fn is_plain(value: &ast::Expr, parameters: usize) -> bool {
         std::ops::ControlFlow::<()>::Continue(())
     });
     plain
+}
+
+/// Whether every value of a type is one of a column, without being rounded or cut off.
+pub(crate) fn holds(column: &ColumnType, value: &ColumnType) -> bool {
+    let width = |kind: &ColumnType| match kind {
+        ColumnType::SmallInt => Some(16),
+        ColumnType::Integer => Some(32),
+        ColumnType::BigInt => Some(64),
+        _ => None,
+    };
+    column == value || width(value).zip(width(column)).is_some_and(|(value, column)| value <= column)
+}
+
+/// Puts `$1` in the place of `$1::bigint` where the parameter has that type, or a narrower one: what is computed is put into a
+/// column of a type of its own anyway. SQLAlchemy casts every value.
+pub(crate) fn drop_idle_cast(value: &mut ast::Expr, parameters: &[ColumnType]) {
+    let ast::Expr::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } = value else {
+        return;
+    };
+    let Ok(cast) = crate::types::column_type(data_type) else { return };
+    if matches!(cast, ColumnType::Text { max_chars: Some(_) }) {
+        return;
+    }
+    if let ast::Expr::Value(inner) = expr.as_ref()
+        && let ast::Value::Placeholder(name) = &inner.value
+        && let Some(declared) = crate::parameters::number(name).and_then(|number| parameters.get(number))
+        && holds(&cast, declared)
+    {
+        *value = expr.as_ref().clone();
+    }
 }
 
 /// Values of parameters, as columns of one row.

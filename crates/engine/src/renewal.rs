@@ -8,13 +8,15 @@
 //! WHAT MAY NEVER HAPPEN: a transaction sees a row at one timestamp and then another, changed in between, at a later
 //! one, other than as its own (`snapshot-isolation`).
 
+use crate::database::Database;
 use crate::row_locks::HeldRows;
 use crate::session::{SessionInner, SessionState, note_read};
 use crate::transaction::Transaction;
 use crate::view::ReadView;
-use evenkeel_model::Result;
+use evenkeel_model::{Result, Timestamp};
 use evenkeel_storage::ApplyError;
-use std::time::Duration;
+use evenkeel_storage::codec::key::table_of;
+use std::time::{Duration, Instant};
 
 /// Blocks that have written more rows are not renewed: looking at all of them takes longer than is worth it.
 const WRITES_MAX: usize = 1_000;
@@ -37,8 +39,7 @@ impl SessionInner {
             return Ok(Some(statement));
         };
         transaction.rows.hold(key, timeout).await?;
-        let newest = self.database.layout().shard_of(key)?.version(key)?;
-        if newest.is_some_and(|version| version > transaction.start()) && !self.renew(transaction, timeout)? {
+        if self.database.has_changed(key, transaction.start(), timeout)? && !self.renew(transaction, timeout)? {
             return Err(self.database.explain(ApplyError::Conflict { key: key.to_vec() }));
         }
         note_read(state, key);
@@ -49,19 +50,32 @@ impl SessionInner {
     pub(crate) fn renew(&self, transaction: &mut Transaction, timeout: Duration) -> Result<bool> {
         let view = ReadView::latest(&self.database, timeout);
         let since = transaction.start();
-        if transaction.writes.len() > WRITES_MAX || self.database.has_loads_since(since) {
+        if transaction.writes.len() > WRITES_MAX {
             return Ok(false);
         }
         {
             let reads = transaction.reads.lock();
             let Some(reads) = reads.all() else { return Ok(false) };
+            let loaded = self.database.loaded_since(since);
             for key in reads.iter().chain(transaction.writes.keys()) {
-                if !view.is_unchanged(key, since)? {
+                let may_be_loaded = || table_of(key).is_none_or(|table| loaded.contains(&table));
+                if !loaded.is_empty() && may_be_loaded() || !view.is_unchanged(key, since)? {
                     return Ok(false);
                 }
             }
         }
         transaction.pin = self.database.snapshots.pin(|| view.read);
         Ok(true)
+    }
+}
+
+impl Database {
+    /// Whether a row that is held is another than it was at a time. Who was about to change it when it was taken hold of is
+    /// waited for: nobody else will be.
+    pub(crate) fn has_changed(&self, key: &[u8], since: Timestamp, timeout: Duration) -> Result<bool> {
+        let layout = self.layout();
+        let shard = layout.shard_of(key)?;
+        shard.locks().wait_for_writer(key, || Instant::now() + timeout)?;
+        Ok(shard.version(key)?.is_some_and(|version| version > since))
     }
 }

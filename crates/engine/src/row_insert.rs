@@ -11,7 +11,7 @@ use crate::error::query_error;
 use crate::evaluate::{Checks, compile};
 use crate::load::duplicate_key;
 use crate::output::Output;
-use crate::point::{is_plain, name_parameters, parameter_columns, with_parameters};
+use crate::point::{drop_idle_cast, is_plain, name_parameters, parameter_columns, with_parameters};
 use crate::session::{SessionInner, SessionState, note_read};
 use crate::table::{TableHandle, describe_key};
 use crate::types::table_name;
@@ -77,6 +77,7 @@ impl RowInsert {
         let mut row: Vec<ast::Expr> = row.iter().cloned().collect();
         let (mut parameters, mut says_now) = (parameters.to_vec(), false);
         for value in &mut row {
+            drop_idle_cast(value, &parameters);
             says_now |= name_now(value, parameters.len() + 1);
         }
         if says_now {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Whose block it is: a session has one at a time.
-type SessionId = u64;
+pub(crate) type SessionId = u64;
 
 /// The rows of all blocks.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +130,7 @@ impl RowLocks {
     }
 
     /// Whether another session holds a row.
-    fn is_anothers(&self, session: SessionId, key: &[u8]) -> bool {
+    pub(crate) fn is_anothers(&self, session: SessionId, key: &[u8]) -> bool {
         self.0.book.lock().rows.get(key).is_some_and(|row| row.holder != session)
     }
 
@@ -211,7 +211,7 @@ impl RowLocks {
 
     fn unavailable(&self, key: &[u8]) -> Error {
         let holder = self.0.book.lock().rows.get(key).map(|row| row.holder);
-        let error = Error::new(SqlState::LockNotAvailable, "gave up waiting for a row that a transaction is changing");
+        let error = Error::new(SqlState::LockNotAvailable, "gave up waiting for a row that a transaction holds");
         let error = match holder {
             Some(holder) => error.with_detail(format!("session {holder} holds it")),
             None => error,
@@ -252,6 +252,21 @@ impl HeldRows {
         }
     }
 
+    /// Holds all of these rows.
+    ///
+    /// # Errors
+    /// As [`Self::hold`].
+    pub(crate) async fn hold_all<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k Vec<u8>>,
+        timeout: Duration,
+    ) -> Result<()> {
+        for key in keys {
+            self.hold(key, timeout).await?;
+        }
+        Ok(())
+    }
+
     /// As [`Self::hold`], but `false` at once while another block has it.
     pub(crate) fn try_hold(&mut self, key: &[u8]) -> bool {
         if self.keys.contains(key) {
@@ -270,7 +285,7 @@ impl HeldRows {
     /// As [`Self::hold`].
     pub(crate) async fn hold_after_others<'k>(
         &mut self,
-        keys: impl Iterator<Item = &'k [u8]>,
+        keys: impl Iterator<Item = &'k Vec<u8>>,
         timeout: Duration,
     ) -> Result<()> {
         for key in keys {

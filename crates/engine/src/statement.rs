@@ -280,8 +280,8 @@ impl SessionInner {
         self.wait_for_holders(state, &mut rows, writes.keys()).await?;
         output.cancel.shield()?;
         drop(coming);
-        let written = ToCommit::of(Arc::unwrap_or_clone(writes), chosen);
-        self.commit_written(state, start, written, (pin, tables)).await?;
+        let written = ToCommit::of(Arc::unwrap_or_clone(writes), chosen, self.id);
+        self.commit_written(state, start, written, rows, (pin, tables)).await?;
         Ok(Outcome::new("COMMIT"))
     }
 

@@ -171,6 +171,18 @@ impl KeyLocks {
         }
     }
 
+    /// Waits until the commit that has registered this key, whatever its timestamp will be, is over.
+    ///
+    /// # Errors
+    /// 55P03 at the deadline.
+    pub fn wait_for_writer(&self, key: &[u8], deadline: impl Fn() -> Instant) -> Result<(), Error> {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return Ok(());
+        }
+        let holder = self.part(key).lock().get(key).cloned();
+        holder.map_or(Ok(()), |holder| holder.wait(deadline()))
+    }
+
     /// Waits until every commit at or below `read` is visible.
     ///
     /// # Errors
@@ -233,12 +245,14 @@ mod tests {
         let commit = InFlight::new();
         locks.acquire(&[b"a"], &commit, soon()).unwrap();
         locks.wait_for_key(b"a", Timestamp(100), soon).expect("no timestamp yet: it will be above the reader's");
+        assert!(locks.wait_for_writer(b"a", soon).is_err(), "somebody writes it, whenever that will be");
         commit.take_timestamp(|| Ok::<_, Error>(Timestamp(50))).unwrap();
         locks.wait_for_key(b"a", Timestamp(49), soon).expect("commits above the reader");
         locks.wait_for_key(b"b", Timestamp(99), soon).expect("another key");
         let late = locks.wait_for_key(b"a", Timestamp(50), soon).unwrap_err();
         assert_eq!(late.state, SqlState::LockNotAvailable);
         assert!(locks.wait_for_all(Timestamp(50), soon).is_err());
+        locks.wait_for_writer(b"b", soon).expect("nobody writes it");
         commit.finish();
         locks.release(&[b"a"], &commit);
         locks.wait_for_all(Timestamp(99), soon).unwrap();

@@ -141,6 +141,30 @@ async fn rows_are_chosen_with_parameters() {
     assert_eq!(client.query_one(&narrow, &[&3_i32]).await.expect("a row").get::<_, i32>(0), 33);
     let narrow = client.prepare_typed("SELECT n FROM t WHERE id = $1", &[Type::INT2]).await.expect("prepared");
     assert_eq!(client.query_one(&narrow, &[&3_i16]).await.expect("a row").get::<_, i32>(0), 33);
+    // As psycopg and SQLAlchemy write it: it is an UPDATE of one row all the same, and holds it.
+    client.batch_execute("BEGIN").await.expect("open");
+    let update = "UPDATE t SET n = $1::INTEGER WHERE t.id = $2::BIGINT";
+    let update = client.prepare_typed(update, &[Type::INT2, Type::INT2]).await.expect("prepared");
+    assert_eq!(client.execute(&update, &[&7_i16, &3_i16]).await.expect("changed"), 1);
+    let held = other.query("SELECT n FROM t WHERE t.id = $1::BIGINT FOR UPDATE NOWAIT", &[&3_i64]).await;
+    assert_eq!(held.expect_err("held").code().map(|code| code.code()), Some("55P03"));
+    client.batch_execute("COMMIT").await.expect("over");
+    let insert = "INSERT INTO t VALUES ($1::BIGINT, $2::INTEGER), ($3::BIGINT, $1::INTEGER + 1)";
+    let insert = client.prepare_typed(insert, &[Type::INT2, Type::INT2, Type::INT4]).await.expect("prepared");
+    assert_eq!(client.execute(&insert, &[&50_i16, &-1_i16, &70_000_i32]).await.expect("inserted"), 2);
+    let insert =
+        client.prepare_typed("INSERT INTO t VALUES ($1::BIGINT, $2::INTEGER)", &[Type::INT2, Type::INT8]).await;
+    let wide = client.execute(&insert.expect("prepared"), &[&51_i16, &(1_i64 << 40)]).await.expect_err("too large");
+    assert_eq!(wide.code().map(|code| code.code()), Some("22003"));
+    client.batch_execute("CREATE TABLE f (k double precision PRIMARY KEY, n integer)").await.expect("made");
+    client.batch_execute("INSERT INTO f VALUES (0.5, 1), (2, 2)").await.expect("filled");
+    for (find, kind) in [("k = $1", Type::FLOAT8), ("f.k = $1::double precision", Type::FLOAT8)] {
+        let find = format!("SELECT n FROM f WHERE {find} FOR UPDATE");
+        let find = client.prepare_typed(&find, &[kind]).await.expect("prepared");
+        assert_eq!(client.query_one(&find, &[&0.5_f64]).await.expect("a row").get::<_, i32>(0), 1);
+    }
+    let expected = ["3|7", "50|-1", "70000|51"];
+    assert_eq!(rows(&client, "SELECT id, n FROM t WHERE id = 3 OR id > 9 ORDER BY id").await, expected);
     ground.end().await;
 }
 

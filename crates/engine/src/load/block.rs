@@ -240,7 +240,8 @@ impl SessionInner {
         let Transaction { pin, writes, mut tables, rows: mut held, chosen, loads, coming, .. } = transaction;
         // Whoever takes in files is not to be waited for.
         drop(coming);
-        self.wait_for_holders(state, &mut held, writes.keys()).await?;
+        // Until all is taken in, which may be long, nobody else is to choose what this is about to change.
+        held.hold_all(writes.keys(), timeout).await?;
         let names: BTreeSet<String> = loads.iter().map(|load| load.name().to_string()).collect();
         tables.retain(|name, _| !names.contains(name));
         let (alone, is_alone) = self.hold_for_loads(&names, &loads, timeout).await?;
@@ -248,11 +249,11 @@ impl SessionInner {
         let start = pin.read;
         let mut writes = Arc::unwrap_or_clone(writes);
         if is_alone {
-            let (database, cancel) = (Arc::clone(&self.database), Arc::clone(cancel));
+            let (database, cancel, by) = (Arc::clone(&self.database), Arc::clone(cancel), self.id);
             return blocking(move || {
                 // Held until it is decided, whoever waits for it.
                 let _kept = (pin, tables, held, alone);
-                database.commit_with_loads(start, ToCommit::of(writes, chosen), loads, &cancel, timeout)
+                database.commit_with_loads(start, ToCommit::of(writes, chosen, by), loads, &cancel, timeout)
             })
             .await;
         }
@@ -263,7 +264,7 @@ impl SessionInner {
             }
         }
         cancel.shield()?;
-        self.commit_written(state, start, ToCommit::of(writes, chosen), (pin, tables, held, alone)).await
+        self.commit_written(state, start, ToCommit::of(writes, chosen, self.id), held, (pin, tables, alone)).await
     }
 
     /// The tables of loads, kept from other writers; or, where others keep them longer than the timeout and the rows are few
