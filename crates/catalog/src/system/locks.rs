@@ -8,7 +8,8 @@ computed_table! { SYSTEM, "locks",
         /// The table, or that of the row.
         table_name: String,
         /// `shared`: it writes rows, and the schema stays as it is; `exclusive`: it loads rows or changes the schema, and
-        /// nobody else writes; `row`: its transaction changes this row, and until it ends nobody else does by the row's key.
+        /// nobody else writes; `row`: its transaction changes this row or has chosen it with `FOR UPDATE`, and nobody else
+        /// changes or chooses it until that ends.
         mode: String,
         /// Whether it has the lock; otherwise it waits for it.
         granted: bool,
