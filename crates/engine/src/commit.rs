@@ -289,13 +289,14 @@ fn cloned(mutations: &[Mutation]) -> Vec<Vec<u8>> {
 }
 
 impl Database {
-    /// Commits what was written over a snapshot at `start`. The wait for the disk is the caller's. `patience` is how long other commits of these rows are waited for; `None` is for threads that serve others,
-    /// which get 55P03 also where the disk would be waited for here. Says [`Committing::Kept`], and has done nothing, where another
-    /// block holds one of the rows.
+    /// Commits what was written over a snapshot at `start`. The wait for the disk is the caller's. `patience` is how long other
+    /// commits of these rows are waited for; `None` is for threads that serve others, which get 55P03 also where the disk
+    /// would be waited for here. Says [`Committing::Kept`], and has done nothing, where another block holds one of the rows.
     ///
     /// # Errors
-    /// 40001 when another transaction changed one of the rows since `start`, chosen ones too; 55P03 when a row stays locked, or what the
-    /// disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next start.
+    /// 40001 when another transaction changed one of the rows since `start`, chosen ones too; 55P03 when a row stays locked,
+    /// or what the disk says; nothing is committed then. An error that says the outcome is unknown leaves it to the next
+    /// start.
     pub(crate) fn commit(
         &self,
         start: Timestamp,

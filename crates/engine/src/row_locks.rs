@@ -19,6 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// Rows that are looked at before others get their turn.
+const ROWS_AT_ONCE: usize = 1_024;
+
 /// Whose block it is: a session has one at a time.
 pub(crate) type SessionId = u64;
 
@@ -220,6 +223,13 @@ impl RowLocks {
     }
 }
 
+/// Lets others have their turn in a long list of rows.
+async fn give_way(at: usize) {
+    if at % ROWS_AT_ONCE == ROWS_AT_ONCE - 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn deadlock() -> Error {
     Error::new(SqlState::DeadlockDetected, "transactions wait for each other's rows")
         .with_detail("this one would have closed the circle, and ends it")
@@ -261,7 +271,8 @@ impl HeldRows {
         keys: impl Iterator<Item = &'k Vec<u8>>,
         timeout: Duration,
     ) -> Result<()> {
-        for key in keys {
+        for (at, key) in keys.enumerate() {
+            give_way(at).await;
             self.hold(key, timeout).await?;
         }
         Ok(())
@@ -288,7 +299,8 @@ impl HeldRows {
         keys: impl Iterator<Item = &'k Vec<u8>>,
         timeout: Duration,
     ) -> Result<()> {
-        for key in keys {
+        for (at, key) in keys.enumerate() {
+            give_way(at).await;
             if !self.keys.contains(key) && self.locks.is_anothers(self.session, key) {
                 self.hold(key, timeout).await?;
             }

@@ -1,9 +1,10 @@
 //! Transactions of several sessions, interleaved one statement at a time, against a model (`snapshot-isolation`).
 //!
 //! The model of a transaction is a copy of all rows as they were at BEGIN, and its own writes over it. Every read must be
-//! that; COMMIT succeeds exactly when no row it wrote was written by a commit since BEGIN. An UPDATE by key holds the row
-//! until its block ends. If the row was written since BEGIN the block begins anew at now, where it has looked at single rows
-//! only and neither these nor those that it wrote were written since; otherwise it fails.
+//! that; COMMIT succeeds exactly when no row that it wrote or chose was written by a commit since BEGIN. An UPDATE by key and
+//! SELECT … FOR UPDATE hold the row, if there is one, until their block ends, and nobody else changes it before. If the row
+//! was written since BEGIN the block begins anew at now, where it has looked at single rows only and neither these nor those
+//! that it wrote were written since; otherwise it fails.
 
 use crate::client::{numbers, rows};
 use evenkeel_engine::{Database, Session};
@@ -28,8 +29,10 @@ struct Open {
     writes: Writes,
     savepoints: Vec<(u8, Writes)>,
     failed: bool,
-    /// Keys that it keeps others from updating.
+    /// Keys that it keeps others from changing.
     held: BTreeSet<i64>,
+    /// Of these, the chosen ones.
+    chosen: BTreeSet<i64>,
     /// Keys that it has looked at; `None` when it has looked at everything.
     read: Option<BTreeSet<i64>>,
 }
@@ -59,6 +62,17 @@ fn overlay(snapshot: &Rows, writes: &Writes) -> Rows {
 impl Committed {
     fn is_written_since(&self, start: u64, key: &i64) -> bool {
         self.written.get(key).is_some_and(|at| *at > start)
+    }
+
+    /// Fails where another block holds one of these rows.
+    fn keep_off<'k>(
+        &mut self,
+        others: &BTreeSet<i64>,
+        keys: impl IntoIterator<Item = &'k i64>,
+    ) -> Result<(), SqlState> {
+        let is_kept_off = keys.into_iter().any(|key| others.contains(key));
+        self.kept_off += u64::from(is_kept_off);
+        if is_kept_off { Err(SqlState::LockNotAvailable) } else { Ok(()) }
     }
 
     /// What an UPDATE by key does before it looks at the row.
@@ -100,6 +114,7 @@ impl Committed {
             savepoints: Vec::new(),
             failed: false,
             held: BTreeSet::new(),
+            chosen: BTreeSet::new(),
             read: Some(BTreeSet::new()),
         }
     }
@@ -114,6 +129,7 @@ enum Action {
     RollbackTo(u8),
     Release(u8),
     Read(Option<i64>),
+    Choose(i64),
     Count,
     Insert(Vec<(i64, i64)>),
     Upsert(Vec<(i64, i64)>),
@@ -147,13 +163,13 @@ impl Action {
             };
         }
         if open && is_by_key && random.random_bool(0.9) {
-            return if random.random_bool(0.3) {
-                Self::Read(Some(key))
-            } else {
-                Self::Put { key, value: random.random_range(0..100) }
+            return match random.random_range(0..10) {
+                0..3 => Self::Read(Some(key)),
+                3..6 => Self::Choose(key),
+                _ => Self::Put { key, value: random.random_range(0..100) },
             };
         }
-        match random.random_range(0..12) {
+        match random.random_range(0..13) {
             0..=1 => Self::Read(None),
             2 => Self::Read(Some(key)),
             3 => Self::Count,
@@ -161,6 +177,7 @@ impl Action {
             6..=7 => Self::Upsert(some_rows(random)),
             8 => Self::Add { remainder: random.random_range(0..3), difference: random.random_range(1..5) },
             9 => Self::Put { key, value: random.random_range(0..100) },
+            10 => Self::Choose(key),
             _ => Self::Delete(key),
         }
     }
@@ -179,6 +196,7 @@ impl Action {
             Self::Release(name) => format!("RELEASE SAVEPOINT s{name}"),
             Self::Read(None) => format!("SELECT k, v FROM {table} ORDER BY k"),
             Self::Read(Some(key)) => format!("SELECT k, v FROM {table} WHERE k = {key}"),
+            Self::Choose(key) => format!("SELECT k, v FROM {table} WHERE k = {key} FOR UPDATE"),
             Self::Count => format!("SELECT COUNT(*), SUM(v) FROM {table}"),
             Self::Insert(rows) => format!("INSERT INTO {table} VALUES {}", values(rows)),
             Self::Upsert(rows) => format!("UPSERT INTO {table} VALUES {}", values(rows)),
@@ -196,7 +214,9 @@ impl Action {
         let mut answer = Vec::new();
         match self {
             Self::Read(None) => answer.extend(visible.iter().map(|(key, value)| vec![*key, *value])),
-            Self::Read(Some(key)) => answer.extend(visible.get(key).map(|value| vec![*key, *value])),
+            Self::Read(Some(key)) | Self::Choose(key) => {
+                answer.extend(visible.get(key).map(|value| vec![*key, *value]))
+            }
             Self::Count => answer.push(vec![visible.len() as i64, visible.values().sum()]),
             Self::Insert(rows) if rows.iter().any(|(key, _)| visible.contains_key(key)) => {
                 return Err(SqlState::UniqueViolation);
@@ -228,6 +248,7 @@ impl Open {
         self.failed = true;
         if self.savepoints.is_empty() {
             self.held.clear();
+            self.chosen.clear();
         }
     }
 
@@ -262,28 +283,33 @@ fn expect(
     blocks: &mut [Option<Open>],
     committed: &mut Committed,
 ) -> Result<Vec<Vec<i64>>, SqlState> {
-    let held = |key| {
-        let mut others = blocks.iter().enumerate().filter(|(block, _)| *block != who);
-        others.any(|(_, open)| open.as_ref().is_some_and(|open| open.held.contains(key)))
+    let others = blocks.iter().enumerate().filter(|(block, _)| *block != who);
+    let others: BTreeSet<i64> = others.flat_map(|(_, open)| open.iter().flat_map(|open| open.held.clone())).collect();
+    let by_key = match action {
+        Action::Put { key, .. } | Action::Choose(key) => Some(*key),
+        _ => None,
     };
-    let is_held = matches!(action, Action::Put { key, .. } if held(key));
     let open = &mut blocks[who];
     match action {
         Action::Begin => *open = Some(committed.begin()),
         Action::Rollback => *open = None,
         Action::Commit => {
-            let Some(open) = open.take() else { return Ok(Vec::new()) };
-            if !open.failed && !committed.commit(open.start, &open.writes) {
+            let Some(open) = open.take().filter(|open| !open.failed && !open.writes.is_empty()) else {
+                return Ok(Vec::new());
+            };
+            committed.keep_off(&others, open.writes.keys())?;
+            let mut chosen = open.chosen.iter();
+            if chosen.any(|key| committed.is_written_since(open.start, key))
+                || !committed.commit(open.start, &open.writes)
+            {
                 return Err(SqlState::SerializationFailure);
             }
         }
         action => {
             let Some(open) = open else {
-                if is_held {
-                    committed.kept_off += 1;
-                    return Err(SqlState::LockNotAvailable);
-                }
+                committed.keep_off(&others, &by_key)?;
                 let (answer, writes) = action.outcome(&committed.rows)?;
+                committed.keep_off(&others, writes.keys())?;
                 assert!(committed.commit(committed.commits, &writes));
                 return Ok(answer);
             };
@@ -291,12 +317,20 @@ fn expect(
                 if open.failed {
                     return Err(SqlState::InFailedTransaction);
                 }
+                let is_new = by_key.is_some_and(|key| !open.held.contains(&key));
                 match action {
-                    Action::Put { .. } if is_held => {
-                        committed.kept_off += 1;
-                        return Err(SqlState::LockNotAvailable);
+                    Action::Put { key, .. } => {
+                        committed.keep_off(&others, [key])?;
+                        committed.hold(open, *key)?;
                     }
-                    Action::Put { key, .. } => committed.hold(open, *key)?,
+                    Action::Choose(key) => {
+                        if open.writes.is_empty() && open.read.as_ref().is_some_and(BTreeSet::is_empty) {
+                            (open.start, open.snapshot) = (committed.commits, committed.rows.clone());
+                        }
+                        let held = committed.keep_off(&others, [key]).and_then(|()| committed.hold(open, *key));
+                        held.inspect_err(|_| open.note(None))?;
+                        open.chosen.insert(*key);
+                    }
                     Action::Read(Some(key)) => open.note(Some(*key)),
                     Action::Insert(rows) if rows.len() == 1 => {
                         let (key, _) = rows[0];
@@ -306,7 +340,15 @@ fn expect(
                     Action::Savepoint(_) | Action::RollbackTo(_) | Action::Release(_) => {}
                     _ => open.note(None),
                 }
-                action.outcome(&overlay(&open.snapshot, &open.writes))
+                let visible = overlay(&open.snapshot, &open.writes);
+                // A row that is not there is not held.
+                if let Some(key) = by_key.filter(|key| !visible.contains_key(key)) {
+                    open.chosen.remove(&key);
+                    if is_new {
+                        open.held.remove(&key);
+                    }
+                }
+                action.outcome(&visible)
             });
             if outcome.is_err() {
                 open.fail();
@@ -340,8 +382,11 @@ async fn interleave(database: &std::sync::Arc<Database>, seed: u64) -> (u64, u64
         let text = action.text(&table);
         story.push(format!("{who}: {text}"));
         let answer = numbers(&sessions[who], &text).await.map_err(|error| error.state);
-        let answer =
-            if matches!(action, Action::Read(_) | Action::Count) { answer } else { answer.map(|_| Vec::new()) };
+        let answer = if matches!(action, Action::Read(_) | Action::Choose(_) | Action::Count) {
+            answer
+        } else {
+            answer.map(|_| Vec::new())
+        };
         let expected = expect(&action, who, &mut open, &mut committed);
         assert_eq!(answer, expected, "seed {seed}, at the end of\n{}", story.join("\n"));
     }
