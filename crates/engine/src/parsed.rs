@@ -387,8 +387,8 @@ impl SessionInner {
                 return Ok(Outcome::rows("SELECT", rows));
             }
             Short::Locking(point, locking) => {
-                let rows = self.locking_point(state, point, parameters, locking, &parsed.text, output).await?;
-                if let Some(rows) = rows {
+                let rows = self.locking_point(state, point, parameters, locking, &parsed.text, output).await;
+                if let Some(rows) = rows.inspect_err(|_| drop(self.view(state)))? {
                     return Ok(Outcome::rows("SELECT", rows));
                 }
             }

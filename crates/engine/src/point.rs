@@ -109,7 +109,11 @@ fn key_part(expr: &ast::Expr, column: &ColumnType) -> Option<KeyPart> {
     use ColumnType::Text;
     if let ast::Expr::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } = expr {
         let cast = crate::types::column_type(data_type).ok()?;
-        let is_same = cast == *column || matches!((&cast, column), (Text { max_chars: None }, Text { .. }));
+        // A cast to varchar(n) may cut off.
+        let is_same = match (&cast, column) {
+            (Text { max_chars }, Text { .. }) => max_chars.is_none(),
+            (cast, column) => cast == column,
+        };
         return if is_same { key_part(expr, column) } else { None };
     }
     let (value, negative) = match expr {

@@ -221,7 +221,8 @@ impl SessionInner {
 
     async fn query(&self, state: &mut SessionState, query: sql::Query, text: &str, output: &Output) -> Result<Outcome> {
         if let Some(locking) = Locking::of(&query)? {
-            return self.locking_query(state, query, &locking, text, output).await;
+            let outcome = self.locking_query(state, query, &locking, text, output).await;
+            return outcome.inspect_err(|_| drop(self.view(state)));
         }
         if let Some(rows) = self.point_query(state, &query, output).await? {
             return Ok(Outcome::rows("SELECT", rows));

@@ -82,21 +82,9 @@ struct Choice<'c> {
 }
 
 impl SessionInner {
-    /// Carries out a query with a locking clause.
+    /// Carries out a query with a locking clause. After an error the caller notes that the block has looked at rows: it tells
+    /// something of them, and the block may go on from a savepoint.
     pub(crate) async fn locking_query(
-        &self,
-        state: &mut SessionState,
-        query: ast::Query,
-        locking: &Locking,
-        text: &str,
-        output: &Output,
-    ) -> Result<Outcome> {
-        let outcome = self.choose(state, query, locking, text, output).await;
-        // A block may go on from a savepoint, and an error tells it something of the rows.
-        outcome.inspect_err(|_| drop(self.view(state)))
-    }
-
-    async fn choose(
         &self,
         state: &mut SessionState,
         query: ast::Query,
@@ -173,7 +161,7 @@ impl SessionInner {
             .with_hint("retry the transaction"))
     }
 
-    /// Carries out a query for one row with a locking clause; `None` when the table has changed since it was recognised.
+    /// As [`Self::locking_query`], of one row; `None` when the table has changed since it was recognised.
     pub(crate) async fn locking_point(
         &self,
         state: &mut SessionState,
@@ -189,9 +177,9 @@ impl SessionInner {
             return Ok(None);
         }
         point.permit(&state.identity, &schemas)?;
-        let rows = self.choose_row(state, point, parameters, locking, output).await;
+        let rows = self.choose_row(state, point, parameters, locking, output).await?;
         drop(guards);
-        rows.map(Some).inspect_err(|_| drop(self.view(state)))
+        Ok(Some(rows))
     }
 
     /// The tables whose rows are chosen, kept from changing; for a block until it ends, otherwise as long as the guards live.
